@@ -1,0 +1,128 @@
+import type { Codec } from './codec.ts'
+import type { Decoder } from './decoder.ts'
+import type { Encoder } from './encoder.ts'
+
+declare const isReserved: unique symbol
+
+interface Since<T> extends Codec<T> {
+  /** first struct version that has the field */
+  since: number
+  fallback: () => T
+}
+
+/** A field that lies in the bytes but not in the value. */
+export interface Reserved extends Codec<unknown> {
+  readonly [isReserved]: true
+}
+
+/** A field present from struct version `version` on; older structs give `fallback`. */
+export function since<T>(version: number, codec: Codec<T>, fallback: T | (() => T)): Codec<T> {
+  const field: Since<T> = {
+    ...codec,
+    since: version,
+    fallback: typeof fallback === 'function' ? (fallback as () => T) : () => fallback,
+  }
+  return field
+}
+
+const reservedFields = new WeakSet<object>()
+
+/** A field that is always written as `value`, and skipped when read. Its key says what it is. */
+export function reserved<T>(codec: Codec<T>, value: T): Reserved {
+  const field = {
+    encode: (encoder: Encoder) => codec.encode(encoder, value),
+    decode: (decoder: Decoder) => codec.decode(decoder),
+  } as unknown as Reserved
+  reservedFields.add(field)
+  return field
+}
+
+export type Fields = Readonly<Record<string, Codec<any>>> // eslint-disable-line @typescript-eslint/no-explicit-any -- invariant in T
+
+export type Struct<F extends Fields> = {
+  [K in keyof F as F[K] extends Reserved ? never : K]: F[K] extends Codec<infer T> ? T : never
+}
+
+function encodeFields(fields: [string, Codec<unknown>][], encoder: Encoder, value: Record<string, unknown>): void {
+  for (const [name, codec] of fields) codec.encode(encoder, value[name])
+}
+
+function decodeFields(fields: [string, Codec<unknown>][], decoder: Decoder, version: number): Record<string, unknown> {
+  const value: Record<string, unknown> = {}
+  for (const [name, codec] of fields) {
+    const later = codec as Partial<Since<unknown>>
+    const present = later.since === undefined || version >= later.since
+    const read = present ? codec.decode(decoder) : later.fallback!()
+    if (!reservedFields.has(codec)) value[name] = read
+  }
+  return value
+}
+
+/** Fields one after the other, in the order of the object's keys, with nothing around them. */
+export function fields<const F extends Fields>(definition: F): Codec<Struct<F>> {
+  const all = Object.entries(definition)
+  return {
+    encode: (encoder, value) => encodeFields(all, encoder, value),
+    decode: (decoder) => decodeFields(all, decoder, Infinity) as Struct<F>,
+  }
+}
+
+/**
+ * A struct between ENCODE_START and ENCODE_FINISH. Written as `version`; read if its writer says that readers of `version` may;
+ * fields after the last one known are skipped.
+ */
+export function struct<const F extends Fields>(header: { version: number; compat: number }, definition: F): Codec<Struct<F>> {
+  const all = Object.entries(definition)
+  return {
+    encode: (encoder, value) => encoder.versioned(header.version, header.compat, () => encodeFields(all, encoder, value)),
+    decode: (decoder) => decoder.versioned(header.version, (version) => decodeFields(all, decoder, version) as Struct<F>),
+  }
+}
+
+/** Puts a codec between ENCODE_START and ENCODE_FINISH. */
+export function versioned<T>(header: { version: number; compat: number }, body: Codec<T>): Codec<T> {
+  return {
+    encode: (encoder, value) => encoder.versioned(header.version, header.compat, () => body.encode(encoder, value)),
+    decode: (decoder) => decoder.versioned(header.version, () => body.decode(decoder)),
+  }
+}
+
+/** A variant that this program does not know: its tag and its bytes, written back as they were. */
+export interface UnknownVariant {
+  type: 'unknown'
+  tag: number
+  raw: Buffer
+}
+
+export type Variants = Readonly<Record<string, readonly [tag: number, fields: Fields]>>
+
+export type Variant<V extends Variants> =
+  | { [K in keyof V & string]: { type: K } & Struct<V[K][1]> }[keyof V & string]
+  | UnknownVariant
+
+/**
+ * One of several structs, told apart by a number in front: `{ type: 'snapCreate', … }`. An unknown one takes all bytes that
+ * are left, so that a variant has to be the last thing in its enclosing struct.
+ */
+export function variant<const V extends Variants>(tag: Codec<number>, variants: V): Codec<Variant<V>> {
+  const byTag = new Map(Object.entries(variants).map(([type, [number, definition]]) => [number, { type, fields: Object.entries(definition) }]))
+  return {
+    encode(encoder, value) {
+      if (value.type === 'unknown') {
+        const unknown = value as UnknownVariant
+        tag.encode(encoder, unknown.tag)
+        encoder.raw(unknown.raw)
+        return
+      }
+      const [number, definition] = variants[value.type]!
+      tag.encode(encoder, number)
+      encodeFields(Object.entries(definition), encoder, value as Record<string, unknown>)
+    },
+    decode(decoder) {
+      const number = tag.decode(decoder)
+      const known = byTag.get(number)
+      if (!known) return { type: 'unknown', tag: number, raw: decoder.rest() } satisfies UnknownVariant as Variant<V>
+      return { type: known.type, ...decodeFields(known.fields, decoder, Infinity) } as Variant<V>
+    },
+  }
+}
