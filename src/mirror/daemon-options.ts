@@ -1,0 +1,37 @@
+import type { Clock } from '../base/clock.ts'
+import type { Log } from '../base/log.ts'
+import type { Random } from '../base/random.ts'
+import type { Cluster } from '../rados/cluster.ts'
+import type { MirrorMetrics } from './metrics.ts'
+import type { MirrorOptions } from './options.ts'
+
+/** How to reach a peer's cluster. */
+export interface RemoteSpec {
+  /** `site_name` of the peer: also the name of its configuration file, `NAME.conf` */
+  clusterName: string
+  /** `client.ID` */
+  clientName: string
+  /** From the monitors' config-key store. With a `monHost` no configuration file is read. Never to be logged. */
+  monHost?: string | undefined
+  key?: string | undefined
+}
+
+/** What the daemon's composition root hands to the mirror layer. */
+export interface MirrorDaemonOptions {
+  /** A new connection to the local cluster; each pool replayer has its own. */
+  connectLocal(signal: AbortSignal): Promise<Cluster>
+  /** A new connection to a peer's cluster, with operation time-outs. */
+  connectRemote(spec: RemoteSpec, signal: AbortSignal): Promise<Cluster>
+  readonly options: MirrorOptions
+  readonly metrics: MirrorMetrics
+  readonly log: Log
+  readonly clock: Clock
+  readonly random: Random
+  /** the `id` of the service metadata: the entity without `client.` and `rbd-mirror.` */
+  readonly daemonId: string
+  readonly hostname: string
+  /** Called with what changed the set of admin-socket commands (a pool replayer, an image name): they are to be listed anew. */
+  onCommandsChanged(): void
+  /** path of the admin socket of a connection, for the status dump; '' for none */
+  adminSocketPath(side: 'local' | 'remote', cluster: string): string
+}

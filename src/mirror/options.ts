@@ -1,0 +1,36 @@
+/**
+ * The settings of the mirror layer, read each time they are needed: the configuration may change while running.
+ * Times in seconds as in Ceph; the Ceph option is `rbd_mirror_…` unless another is named.
+ */
+export interface MirrorOptions {
+  readonly concurrentImageSyncs: number
+  readonly concurrentImageDeletions: number
+  readonly poolReplayersRefreshInterval: number
+  readonly deleteRetryInterval: number
+  /** how soon an image that ended is tried again */
+  readonly imageStateCheckInterval: number
+  readonly leaderHeartbeatInterval: number
+  readonly leaderMaxMissedHeartbeats: number
+  readonly leaderMaxAcquireAttemptsBeforeBreak: number
+  readonly journalCommitAge: number
+  readonly journalPollAge: number
+  /** `rbd_mirroring_delete_delay` */
+  readonly mirroringDeleteDelay: number
+  /** `rbd_mirroring_replay_delay` */
+  readonly mirroringReplayDelay: number
+  /** `rbd_mirroring_resync_after_disconnect` */
+  readonly mirroringResyncAfterDisconnect: boolean
+  /** `rbd_mirroring_max_mirroring_snapshots` */
+  readonly mirroringMaxMirroringSnapshots: number
+  /** `rbd_default_data_pool` of the local cluster, '' for none */
+  readonly defaultDataPool: string
+  /** `rbd_concurrent_management_ops` */
+  readonly concurrentManagementOps: number
+  /** `rbd_blocklist_expire_seconds` */
+  readonly blocklistExpireSeconds: number
+}
+
+/** Images that start or stop at once, per namespace. */
+export const MAX_IMAGE_STARTS = 16
+/** Bytes in flight of all copies and replays of a daemon. */
+export const BYTE_BUDGET = 64 * 1024 * 1024
