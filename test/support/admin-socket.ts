@@ -1,0 +1,21 @@
+import { connect } from 'node:net'
+
+/**
+ * Asks a Ceph daemon's admin socket as `ceph --admin-daemon` does: a JSON object and a NUL there, a big-endian 32-bit length and
+ * the text back. Returns the raw text.
+ */
+export function askAdminSocket(path: string, prefix: string, timeout = 10_000): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = []
+    const socket = connect(path)
+    socket.setTimeout(timeout, () => socket.destroy(new Error(`${path}: no answer to '${prefix}' within ${timeout} ms`)))
+    socket.once('connect', () => socket.write(`${JSON.stringify({ prefix })}\0`))
+    socket.on('data', (chunk: Buffer) => chunks.push(chunk))
+    socket.once('error', reject)
+    socket.once('close', () => {
+      const answer = Buffer.concat(chunks)
+      if (answer.length < 4 || answer.length < 4 + answer.readUInt32BE(0)) reject(new Error(`${path}: short answer to '${prefix}'`))
+      else resolve(answer.subarray(4, 4 + answer.readUInt32BE(0)).toString())
+    })
+  })
+}
