@@ -1,4 +1,5 @@
-import type { GroupSpec, SnapshotNamespace, Utime } from '../cls/rbd/types.ts'
+import type { GroupSpec, SnapshotNamespace } from '../cls/rbd/types.ts'
+import type { UTime } from '../encoding/codec.ts'
 import type { SnapContext, SnapId } from '../rados/io-ctx.ts'
 
 /** Where a clone's unwritten data comes from, and how many bytes from the image's start are still backed by it. */
@@ -23,7 +24,7 @@ export interface ImageSnapshot {
   /** FLAG_* of features.ts */
   flags: bigint
   protection: Protection
-  timestamp: Utime
+  timestamp: UTime
   /** children of format v2 */
   childCount: number
   /** bytes backed by the parent, undefined for none */
@@ -56,9 +57,9 @@ export interface ImageHeader {
   /** newest first, as in the snap context */
   snapshots: ImageSnapshot[]
   snapContext: SnapContext
-  createTimestamp: Utime
-  accessTimestamp: Utime
-  modifyTimestamp: Utime
+  createTimestamp: UTime
+  accessTimestamp: UTime
+  modifyTimestamp: UTime
   groupSpec: GroupSpec | undefined
   /** the state of a live migration, if one is under way */
   migrating: boolean
