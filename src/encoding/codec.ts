@@ -40,23 +40,23 @@ export const rest: Codec<Buffer> = { encode: (encoder, value) => encoder.raw(val
 export const nothing: Codec<void> = { encode() {}, decode() {} }
 
 /** A point in time, or a duration, of utime_t. */
-export interface UTime {
+export interface Utime {
   /** seconds, 32 bits */
   sec: number
   nsec: number
 }
-export const utime: Codec<UTime> = {
+export const utime: Codec<Utime> = {
   encode: (encoder, value) => encoder.u32(value.sec).u32(value.nsec),
   decode: (decoder) => ({ sec: decoder.u32(), nsec: decoder.u32() }),
 }
-export const zeroTime: UTime = { sec: 0, nsec: 0 }
+export const zeroTime: Utime = { sec: 0, nsec: 0 }
 /** @param ms milliseconds since the epoch */
-export function utimeFromMs(ms: number): UTime {
+export function utimeFromMs(ms: number): Utime {
   const sec = Math.floor(ms / 1000)
   return { sec, nsec: Math.floor((ms - sec * 1000) * 1e6) }
 }
 /** milliseconds, with the fraction that a double can hold */
-export function utimeToMs(time: UTime): number {
+export function utimeToMs(time: Utime): number {
   return time.sec * 1000 + time.nsec / 1e6
 }
 

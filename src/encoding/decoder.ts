@@ -84,15 +84,15 @@ export class Decoder {
   }
 
   /**
-   * DECODE_START … DECODE_FINISH of include/encoding.h: `body` gets the struct's version and sees only its bytes; what a
+   * DECODE_START … DECODE_FINISH of include/encoding.h: `body` gets the struct's version and compat version and sees only its bytes; what a
    * newer version has appended is skipped. Refuses a struct that readers of `supported` can't understand.
    */
-  versioned<T>(supported: number, body: (version: number) => T): T {
+  versioned<T>(supported: number, body: (version: number, compat: number) => T): T {
     const version = this.u8()
     const compat = this.u8()
     const length = this.u32()
     if (compat > supported) this.fail(`version ${version} needs a reader of version ${compat}, this one knows ${supported}`)
-    return this.within(length, () => body(version))
+    return this.within(length, () => body(version, compat))
   }
 
   /** Runs `body` over the next `length` bytes and goes on behind them. */
