@@ -121,7 +121,7 @@ export function variant<const V extends Variants>(tag: Codec<number>, variants: 
     decode(decoder) {
       const number = tag.decode(decoder)
       const known = byTag.get(number)
-      if (!known) return { type: 'unknown', tag: number, raw: decoder.rest() } satisfies UnknownVariant as Variant<V>
+      if (!known) return { type: 'unknown', tag: number, raw: decoder.rest() } satisfies UnknownVariant
       return { type: known.type, ...decodeFields(known.fields, decoder, Infinity) } as Variant<V>
     },
   }

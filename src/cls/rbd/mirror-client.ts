@@ -1,7 +1,7 @@
 import { bool, enumeration, list, map, nothing, s32, size, string, u32, u64, type Codec } from '../../encoding/codec.ts'
 import { fields, reserved } from '../../encoding/struct.ts'
 import { readMethod, writeMethod } from '../method.ts'
-import { EntityInst } from './entity.ts'
+import { EntityInst } from '../../encoding/entity.ts'
 import {
   MIRROR_MODES,
   MirrorImage,

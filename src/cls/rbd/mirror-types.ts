@@ -2,7 +2,7 @@ import { bool, bytes, enumeration, s64, string, u8, utime, zeroTime, type Codec,
 import type { Decoder } from '../../encoding/decoder.ts'
 import type { Encoder } from '../../encoding/encoder.ts'
 import { fields, reserved, since, struct, versioned } from '../../encoding/struct.ts'
-import { EntityInst } from './entity.ts'
+import { EntityInst } from '../../encoding/entity.ts'
 import { MirrorImageMode } from './types.ts'
 
 /* What the object class keeps about mirroring, in `rbd_mirroring` and `rbd_mirror_leader` (cls/rbd/cls_rbd_types.{h,cc}). */

@@ -1,5 +1,5 @@
-import { s64, u8, type Codec, type Infer } from '../../encoding/codec.ts'
-import { fields } from '../../encoding/struct.ts'
+import { s64, u8, type Codec, type Infer } from './codec.ts'
+import { fields } from './struct.ts'
 
 /** A messenger address (entity_addr_t of msg/msg_types.h). */
 export interface EntityAddr {
@@ -50,18 +50,22 @@ function formatIpv6(address: Buffer): string {
   return `${text.slice(0, at).replace(/:$/, '')}::${text.slice(at + longest.length).replace(/^:/, '')}`
 }
 
-/** One instance of an entity: for a client, `num` is the global id of its connection. */
-export const EntityInst = fields({
+/** An entity's kind and number (entity_name_t); for a client, `num` is the global id of its connection. */
+export const EntityName = fields({
   /** 1 mon, 2 mds, 4 osd, 8 client, 16 mgr */
   type: u8,
   num: s64,
-  addr: EntityAddr,
 })
+export type EntityName = Infer<typeof EntityName>
+export const ENTITY_TYPE_CLIENT = 8
+
+/** One instance of an entity (entity_inst_t). */
+export const EntityInst = fields({ name: EntityName, addr: EntityAddr })
 export type EntityInst = Infer<typeof EntityInst>
 
 const entityTypes: Record<number, string> = { 1: 'mon', 2: 'mds', 4: 'osd', 8: 'client', 16: 'mgr' }
 
 /** `client.4123` */
-export function formatEntityName({ type, num }: Pick<EntityInst, 'type' | 'num'>): string {
+export function formatEntityName({ type, num }: EntityName): string {
   return `${entityTypes[type] ?? 'unknown'}.${num < 0n ? '?' : num}`
 }
