@@ -1,0 +1,27 @@
+import { Errno } from '../rados/errors.ts'
+
+/** Kinds of requests that peers send to the owner of an image's lock (librbd exclusive_lock::OperationRequestType). */
+export type OperationRequestType = 'general' | 'trashSnapRemove' | 'forcePromotion'
+
+/** What the owner of an exclusive lock answers its peers. Errnos are positive. */
+export interface LockPolicy {
+  /** A peer wants the lock: `release` gives it, an errno refuses. */
+  lockRequested(force: boolean): 'release' | number
+  /** A peer wants something done: `accept` does it here, an errno refuses. */
+  operationRequested(type: OperationRequestType): 'accept' | number
+}
+
+/** As any client of an image: the lock goes to whoever asks, operations are done for others. */
+export const standardLockPolicy: LockPolicy = {
+  lockRequested: () => 'release',
+  operationRequested: () => 'accept',
+}
+
+/**
+ * As the owner of a replica: keeps the lock, and does only what a forced promotion asks for
+ * (tools/rbd_mirror OpenLocalImageRequest, MirrorExclusiveLockPolicy).
+ */
+export const replicaLockPolicy: LockPolicy = {
+  lockRequested: () => Errno.EROFS,
+  operationRequested: (type) => (type === 'general' ? Errno.EROFS : 'accept'),
+}
