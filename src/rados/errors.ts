@@ -25,6 +25,7 @@ export const Errno = {
   ENODATA: 61,
   ENOLINK: 67,
   EBADMSG: 74,
+  EOVERFLOW: 75,
   EILSEQ: 84,
   ERESTART: 85,
   EOPNOTSUPP: 95,
