@@ -1,0 +1,46 @@
+import { metadataGet, metadataSet } from '../../cls/rbd/client.ts'
+import { MalformedInput } from '../../encoding/malformed-input.ts'
+import { Errno, isErrno } from '../../rados/errors.ts'
+import type { IoCtx } from '../../rados/io-ctx.ts'
+import { headerName } from '../names.ts'
+
+/** Snapshot mirroring's own note in an image's metadata (librbd/mirror/snapshot/ImageMeta.cc). */
+export interface ImageMeta {
+  resyncRequested: boolean
+}
+
+/** Metadata keys of mirroring's own, hidden from users and never replicated. */
+export const IMAGE_META_PREFIX = '.rbd_mirror.'
+
+/** @param mirrorUuid of the pool and namespace that the image lies in */
+export function imageMetaKey(mirrorUuid: string): string {
+  return `${IMAGE_META_PREFIX}${mirrorUuid}`
+}
+
+export function parseImageMeta(text: string): ImageMeta {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch (error) {
+    throw new MalformedInput('snapshot-based mirroring image-meta', 'not JSON', { cause: error })
+  }
+  const resyncRequested = (value as { resync_requested?: unknown } | null)?.resync_requested
+  if (typeof resyncRequested !== 'boolean') throw new MalformedInput('snapshot-based mirroring image-meta', 'resync_requested is no boolean')
+  return { resyncRequested }
+}
+
+/** Rejects with RadosError or MalformedInput; an image without the note wants nothing. */
+export async function loadImageMeta(io: IoCtx, imageId: string, mirrorUuid: string): Promise<ImageMeta> {
+  try {
+    return parseImageMeta((await metadataGet.call(io, headerName(imageId), { key: imageMetaKey(mirrorUuid) })).toString())
+  } catch (error) {
+    if (isErrno(error, Errno.ENOENT)) return { resyncRequested: false }
+    throw error
+  }
+}
+
+/** Whoever watches the image has to be told by the caller. */
+export async function saveImageMeta(io: IoCtx, imageId: string, mirrorUuid: string, meta: ImageMeta): Promise<void> {
+  const text = `{"resync_requested": ${meta.resyncRequested}}`
+  await metadataSet.call(io, headerName(imageId), { metadata: new Map([[imageMetaKey(mirrorUuid), Buffer.from(text)]]) })
+}
