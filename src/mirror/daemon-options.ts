@@ -1,8 +1,9 @@
 import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
+import type { AdminCommands } from '../observability/admin-commands.ts'
+import type { Metrics } from '../observability/metrics.ts'
 import type { Cluster } from '../rados/cluster.ts'
-import type { MirrorMetrics } from './metrics.ts'
 import type { MirrorOptions } from './options.ts'
 
 /** How to reach a peer's cluster. */
@@ -23,15 +24,15 @@ export interface MirrorDaemonOptions {
   /** A new connection to a peer's cluster, with operation time-outs. */
   connectRemote(spec: RemoteSpec, signal: AbortSignal): Promise<Cluster>
   readonly options: MirrorOptions
-  readonly metrics: MirrorMetrics
+  readonly metrics: Metrics
+  /** where `rbd mirror …` commands are offered while their pool or image is held */
+  readonly adminCommands: AdminCommands
   readonly log: Log
   readonly clock: Clock
   readonly random: Random
   /** the `id` of the service metadata: the entity without `client.` and `rbd-mirror.` */
   readonly daemonId: string
   readonly hostname: string
-  /** Called with what changed the set of admin-socket commands (a pool replayer, an image name): they are to be listed anew. */
-  onCommandsChanged(): void
   /** path of the admin socket of a connection, for the status dump; '' for none */
   adminSocketPath(side: 'local' | 'remote', cluster: string): string
 }

@@ -3,9 +3,9 @@ import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
 import type { Semaphore } from '../base/semaphore.ts'
+import type { ImageMetrics } from '../observability/metrics.ts'
 import type { Cluster } from '../rados/cluster.ts'
 import type { IoCtx, SnapId } from '../rados/io-ctx.ts'
-import type { ImageMetrics } from './metrics.ts'
 import type { MirrorOptions } from './options.ts'
 
 /** One side of a mirrored image. The io context is shared: whoever needs a snapshot or snap context of its own duplicates it. */

@@ -1,0 +1,58 @@
+import { unreachable } from '../base/assert.ts'
+import type { MirrorImageStatusState } from '../cls/rbd/mirror-types.ts'
+import type { ReplayEnd } from './replayer.ts'
+
+/** What an operator reads of one image. */
+export interface ImageStatus {
+  state: MirrorImageStatusState
+  description: string
+}
+
+/** The texts of the stock daemon (tools/rbd_mirror/ImageReplayer.cc and image_replayer/{snapshot,journal}/Replayer.cc). */
+export function statusOfEnd(end: ReplayEnd): ImageStatus {
+  switch (end.type) {
+    case 'stopped':
+      return { state: 'stopped', description: 'stopped' }
+    case 'localPrimary':
+      return { state: 'stopped', description: 'local image is primary' }
+    case 'remoteNotPrimary':
+      return { state: 'unknown', description: 'remote image is not primary' }
+    case 'remoteDemoted':
+      return { state: 'unknown', description: 'remote image demoted' }
+    case 'localPromoted':
+      return { state: 'stopped', description: 'force promoted' }
+    case 'orphan':
+      return { state: 'stopped', description: 'orphan (force promoting)' }
+    case 'splitBrain':
+      return { state: 'error', description: end.reason }
+    case 'disconnected':
+      return { state: 'error', description: 'disconnected' }
+    case 'resyncRequested':
+      return { state: 'stopped', description: 'resync requested' }
+    case 'remoteGone':
+      return { state: 'stopped', description: 'remote image no longer exists' }
+    case 'localIncomplete':
+      return { state: 'starting_replay', description: 'starting replay' }
+    case 'imageGone':
+      return { state: 'error', description: 'error bootstrapping replay' }
+    case 'transient':
+      return { state: 'error', description: end.reason }
+    case 'failed':
+      return { state: 'error', description: end.description }
+    default:
+      return unreachable(end)
+  }
+}
+
+export const STARTING: ImageStatus = { state: 'starting_replay', description: 'starting replay' }
+export const STOPPING: ImageStatus = { state: 'stopping_replay', description: 'stopping replay' }
+export const STOPPED: ImageStatus = { state: 'stopped', description: 'stopped' }
+export const REMOTE_UNREACHABLE: ImageStatus = { state: 'unknown', description: 'remote cluster is unreachable' }
+
+export type Health = 'ok' | 'warning' | 'error'
+
+/** How an image counts in the daemon's service status. */
+export function healthOf({ state }: ImageStatus): Health {
+  if (state === 'error') return 'error'
+  return state === 'unknown' || state === 'syncing' ? 'warning' : 'ok'
+}
