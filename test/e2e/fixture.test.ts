@@ -1,0 +1,31 @@
+import { expect, it } from 'vitest'
+import { compareImages, expectSameContent } from '../support/compare.ts'
+import { describeCeph } from '../support/ceph.ts'
+import { MirrorDaemon } from '../support/daemon.ts'
+import { createMirroredPool, waitForSync } from '../support/mirroring.ts'
+
+const MIB = 2 ** 20
+
+// The yardstick itself: the stock daemon mirrors between the test's clusters, and the comparison sees a difference where there is one.
+describeCeph('test clusters with the stock daemon', (pair) => {
+  it('mirror an image whose contents then compare equal, and unequal after a write', async () => {
+    await createMirroredPool(pair.a, pair.b, 'fixture', { direction: 'rx-only' })
+    const { a, b } = await pair.connect()
+    await pair.a.rbd('create', 'fixture/image', '--size', '64M')
+    await using daemon = MirrorDaemon.start({ kind: 'stock', folder: pair.folder, cluster: pair.b.name })
+    await pair.a.rbd('mirror', 'image', 'enable', 'fixture/image', 'snapshot')
+    await a.with('fixture/image', 'write', async (image) => {
+      await image.write(5 * MIB, Buffer.alloc(MIB, 'first'))
+      await image.mirrorSnapshot()
+    })
+    await waitForSync(a, b, 'fixture/image')
+    await expectSameContent(a, b, 'fixture/image')
+    await a.with('fixture/image', 'write', async (primary) => {
+      await primary.write(5 * MIB + 100, Buffer.from('second'))
+      const differences = await b.with('fixture/image', 'read-only', (replica) => compareImages(primary, replica))
+      expect(differences).toHaveLength(1)
+      expect(differences[0]!.offset).toBeGreaterThanOrEqual(5 * MIB + 100)
+    })
+    expect(await daemon.stop()).toBeLessThan(10_000)
+  })
+})
