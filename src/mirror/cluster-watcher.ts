@@ -1,0 +1,162 @@
+import { isCancelled } from '../base/cancelled.ts'
+import type { Clock } from '../base/clock.ts'
+import type { Log } from '../base/log.ts'
+import { Notifier } from '../base/notifier.ts'
+import { mirrorModeGet, mirrorPeerList } from '../cls/rbd/mirror-client.ts'
+import type { MirrorPeer } from '../cls/rbd/mirror-types.ts'
+import { MalformedInput } from '../encoding/malformed-input.ts'
+import type { Cluster, PoolInfo } from '../rados/cluster.ts'
+import { EBLOCKLISTED, Errno, isErrno } from '../rados/errors.ts'
+import type { IoCtx } from '../rados/io-ctx.ts'
+import { ReadOperation } from '../rados/operation.ts'
+import { CONFIG_KEY_PEER_PREFIX, CONFIG_KEY_SITE_NAME, RBD_MIRRORING } from '../rbd/names.ts'
+import type { MirrorOptions } from './options.ts'
+import { parsePeerConfig, peerProblem, replayedPeers, type Callout, type MirroredPool, type PeerSpec } from './peers.ts'
+
+/** Pools and their peers are looked at this often: one small read per pool. */
+const POLL_MS = 1_000
+/** Peers' addresses and keys, and the site name, are asked from the monitors at most this often while no peer changes. */
+const CONFIG_KEY_MAX_MS = 10_000
+const CONCURRENT_POOLS = 8
+
+export interface ClusterState {
+  pools: readonly MirroredPool[]
+  /** how this site calls itself when it pings peers */
+  siteName: string
+}
+
+/** Follows which pools of the local cluster are mirrored from whom. */
+export class ClusterWatcher {
+  private readonly notifier = new Notifier()
+  private readonly ioContexts = new Map<bigint, IoCtx>()
+  private readonly configs = new Map<string, { monHost: string; key: string } | 'malformed' | 'unreadable'>()
+  private configsReadAt = -Infinity
+  private siteName = ''
+
+  constructor(
+    private readonly options: {
+      cluster: Cluster
+      options: MirrorOptions
+      clock: Clock
+      log: Log
+      /** called after every look, changed or not */
+      onState(state: ClusterState): void
+    },
+  ) {}
+
+  /** Look again at once. */
+  wake(): void {
+    this.notifier.wake()
+  }
+
+  /** Looks until the signal is aborted. Rejects when the connection is blocklisted. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.options
+    try {
+      for (;;) {
+        try {
+          this.options.onState(await this.look())
+        } catch (error) {
+          if (isCancelled(error) || isErrno(error, EBLOCKLISTED)) throw error
+          log.warn({ err: error }, 'cannot look up the mirrored pools')
+        }
+        await this.notifier.wait(clock, POLL_MS, signal)
+      }
+    } finally {
+      for (const io of this.ioContexts.values()) io.close()
+      this.ioContexts.clear()
+    }
+  }
+
+  private async look(): Promise<ClusterState> {
+    const { cluster, clock, options } = this.options
+    const keysDue = clock.monotonic() - this.configsReadAt >= Math.min(CONFIG_KEY_MAX_MS, options.poolReplayersRefreshInterval * 1000)
+    if (keysDue) {
+      this.configs.clear()
+      this.siteName = (await cluster.configKeyGet(CONFIG_KEY_SITE_NAME)) || cluster.fsid
+      this.configsReadAt = clock.monotonic()
+      await cluster.waitForLatestOsdMap()
+    }
+    const listed = await cluster.listPools()
+    this.closePoolsBut(listed)
+    const pools: MirroredPool[] = []
+    const queue = [...listed]
+    const worker = async () => {
+      for (let pool = queue.shift(); pool; pool = queue.shift()) {
+        const mirrored = await this.lookAtPool(pool)
+        if (mirrored) pools.push(mirrored)
+      }
+    }
+    await Promise.all(Array.from({ length: CONCURRENT_POOLS }, worker))
+    pools.sort((a, b) => (a.poolId < b.poolId ? -1 : 1))
+    return { pools, siteName: this.siteName }
+  }
+
+  private closePoolsBut(pools: readonly PoolInfo[]): void {
+    const names = new Map(pools.map(({ id, name }) => [id, name]))
+    for (const [id, io] of this.ioContexts) {
+      if (names.get(id) === io.poolName) continue
+      this.ioContexts.delete(id)
+      io.close()
+    }
+  }
+
+  /** Undefined for a pool that is not mirrored, or gone. */
+  private async lookAtPool({ id, name }: PoolInfo): Promise<MirroredPool | undefined> {
+    const withoutPeers = (callout: Callout): MirroredPool => ({ poolId: id, poolName: name, peers: [], callout })
+    let peers: MirrorPeer[]
+    try {
+      const io = this.ioContexts.get(id) ?? (await this.options.cluster.openPoolById(id))
+      this.ioContexts.set(id, io)
+      const operation = new ReadOperation()
+      const mode = mirrorModeGet.step(operation, undefined)
+      const list = mirrorPeerList.step(operation, undefined)
+      const results = await io.read(RBD_MIRRORING, operation)
+      if (mirrorModeGet.result(results, mode) === 'disabled') return undefined
+      peers = mirrorPeerList.result(results, list)
+    } catch (error) {
+      if (isErrno(error, Errno.ENOENT)) return undefined
+      if (isCancelled(error) || isErrno(error, EBLOCKLISTED)) throw error
+      if (isErrno(error, Errno.EPERM, Errno.EACCES)) return withoutPeers({ level: 'warning', text: 'access denied' })
+      this.options.log.warn({ pool: name, err: error }, 'cannot read the mirroring settings of a pool')
+      if (error instanceof MalformedInput) return withoutPeers({ level: 'error', text: 'mirroring peer list failed' })
+      return withoutPeers({ level: 'warning', text: 'mirroring mode query failed' })
+    }
+    const specs: PeerSpec[] = []
+    let callout: Callout | undefined
+    for (const peer of replayedPeers(peers)) {
+      const problem = peerProblem(peer)
+      if (problem !== undefined) {
+        callout = { level: 'error', text: problem }
+        continue
+      }
+      const config = await this.peerConfig(id, peer.uuid)
+      if (config === 'unreadable') callout = { level: 'warning', text: 'mirroring peer config-key query failed' }
+      if (config === 'malformed') callout = { level: 'warning', text: 'mirroring peer config-key decode failed' }
+      const known = typeof config === 'object' ? config : { monHost: '', key: '' }
+      specs.push({ uuid: peer.uuid, siteName: peer.siteName, clientName: peer.clientName, ...known })
+    }
+    return { poolId: id, poolName: name, peers: specs, callout }
+  }
+
+  private async peerConfig(poolId: bigint, peerUuid: string): Promise<{ monHost: string; key: string } | 'malformed' | 'unreadable'> {
+    const key = `${CONFIG_KEY_PEER_PREFIX}${poolId}/${peerUuid}`
+    const known = this.configs.get(key)
+    if (known) return known
+    const config = await this.readPeerConfig(key)
+    this.configs.set(key, config)
+    return config
+  }
+
+  private async readPeerConfig(key: string): Promise<{ monHost: string; key: string } | 'malformed' | 'unreadable'> {
+    try {
+      const text = await this.options.cluster.configKeyGet(key)
+      if (!text) return { monHost: '', key: '' }
+      return parsePeerConfig(text) ?? 'malformed'
+    } catch (error) {
+      if (isCancelled(error) || isErrno(error, EBLOCKLISTED)) throw error
+      this.options.log.warn({ key, err: error }, 'cannot read the address and key of a peer')
+      return 'unreadable'
+    }
+  }
+}
