@@ -1,9 +1,10 @@
 import type { Log } from '../../base/log.ts'
 import type { Semaphore } from '../../base/semaphore.ts'
 import type { IoCtx, SnapId } from '../../rados/io-ctx.ts'
-import type { ImageHeader } from '../header-types.ts'
+import type { ImageHeader } from '../header.ts'
 import type { BufferPool } from './buffer-pool.ts'
 import type { CopyStep } from './copy-steps.ts'
+import type { ObjectMap } from './object-map.ts'
 
 /** One image of a copy. The io contexts stay the caller's; views that the copy needs are duplicated from them and closed by it. */
 export interface CopySide {
@@ -43,8 +44,8 @@ export interface CopyRequest {
   /** bytes in flight, shared by all copies of the process */
   byteBudget: Semaphore
   buffers: BufferPool
-  /** Updates of the head's object map assert that it is locked (as librbd does while it holds the exclusive lock). */
-  objectMapLocked: boolean
+  /** the destination head's, open (locked) for the time of the copy; undefined if the image has none */
+  objectMap: ObjectMap | undefined
   /** Called whenever `objects` has grown. Cheap things only; must not throw. */
   onProgress?(progress: CopyProgress): void
   /** Ends the copy with the signal's reason; writes under way are awaited, reads are not. */
