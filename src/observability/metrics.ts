@@ -5,59 +5,83 @@ export interface ImageLabels {
   pool: string
   /** '' is the default namespace */
   namespace: string
-  image: string
-  /** name of the peer's site; '' while unknown */
+  /** name of the peer's site */
   peer: string
+  globalImageId: string
 }
 
 /**
- * What is known of one mirrored image: plain fields that the mirror layer sets as things happen. They are read when the metrics are
- * scraped; nothing happens on assignment. Fields that stay undefined give no series.
+ * One mirrored image as the mirror layer tells it: each call sets a field and nothing more; the fields are read when someone scrapes
+ * or asks. A field that stays undefined gives no series.
  */
 export class ImageMetrics {
+  name = ''
   state: ImageState = 'unknown'
-  mode: 'snapshot' | 'journal' | undefined
-  /** seconds since the epoch: the state of the primary that the replica has */
-  replicatedTimestamp: number | undefined
-  /** seconds since the epoch: the newest state of the primary that is to be replicated */
+  /** seconds since the epoch: the newest state of the primary, and the newest one that the replica has whole */
   primaryTimestamp: number | undefined
-  /** of the running sync, 0 to 1; undefined when none runs */
+  replicatedTimestamp: number | undefined
+  /** of the running sync, 0 to 1 */
   syncProgress: number | undefined
-  /** of the last complete sync */
   lastSyncSeconds: number | undefined
-  /** bytes written by the last complete sync */
   lastSyncBytes: number | undefined
-  entriesBehindPrimary: number | undefined
-
-  /** counters, from the daemon's start */
+  /** counters from the daemon's start */
   bytes = 0
-  snapshots = 0
   syncs = 0
   syncSeconds = 0
+  syncBytes = 0
   errors = 0
+  /** of the journal; undefined for an image mirrored by snapshots */
   entries: number | undefined
-  /** sum and number of the times from an entry's fetch to its being safe in the replica */
-  replayLatencySeconds = 0
-  replayLatencyCount = 0
+  entriesBehind: number | undefined
+  replaySeconds = 0
 
   constructor(
-    public labels: ImageLabels,
-    readonly ids: { globalImageId: string; localImageId?: string | undefined; remoteImageId?: string | undefined },
+    readonly labels: ImageLabels,
     private readonly onRemove: (image: ImageMetrics) => void,
   ) {}
 
-  /** The name of an image, or of its peer, may change while it lives. */
-  relabel(changes: Partial<ImageLabels>): void {
-    this.labels = { ...this.labels, ...changes }
+  setName(name: string): void {
+    this.name = name
   }
 
-  /** A sync that is complete. */
-  synced(bytes: number, seconds: number): void {
+  setState(state: ImageState): void {
+    if (state === 'error' && this.state !== 'error') this.errors++
+    this.state = state
+  }
+
+  /** Seconds since the epoch; what is not named stays as it is. */
+  setTimestamps(timestamps: { primary?: number | undefined; replicated?: number | undefined }): void {
+    this.primaryTimestamp = timestamps.primary ?? this.primaryTimestamp
+    this.replicatedTimestamp = timestamps.replicated ?? this.replicatedTimestamp
+  }
+
+  /** bytes written to the replica since the last call */
+  addBytes(bytes: number): void {
+    this.bytes += bytes
+  }
+
+  setSyncProgress(ratio: number | undefined): void {
+    this.syncProgress = ratio
+  }
+
+  /** A snapshot (or the first image sync) that the replica now has whole. */
+  observeSync(seconds: number, bytes: number): void {
     this.syncProgress = undefined
-    this.lastSyncBytes = bytes
     this.lastSyncSeconds = seconds
+    this.lastSyncBytes = bytes
     this.syncs++
     this.syncSeconds += seconds
+    this.syncBytes += bytes
+  }
+
+  /** Journal entries that are safe in the replica, and the sum of the times from their fetch to that moment. */
+  addEntries(entries: number, seconds: number): void {
+    this.entries = (this.entries ?? 0) + entries
+    this.replaySeconds += seconds
+  }
+
+  setEntriesBehind(entries: number): void {
+    this.entriesBehind = entries
   }
 
   /** The image is gone: so are its series. An image in error keeps them. */
@@ -72,21 +96,25 @@ export interface PeerLabels {
   peer: string
 }
 
-/** One pool and one of its peers, from the connection's point of view. */
+/** One pool as mirrored from one peer. */
 export class PeerMetrics {
   up = false
   leader = false
-  /** callouts and failures of the pool itself, not of its images; from the daemon's start */
-  errors = 0
+  /** how often the connection was lost */
+  downs = 0
 
   constructor(
-    public labels: PeerLabels,
-    readonly ids: { poolId: bigint; peerUuid: string },
+    readonly labels: PeerLabels,
     private readonly onRemove: (peer: PeerMetrics) => void,
   ) {}
 
-  relabel(changes: Partial<PeerLabels>): void {
-    this.labels = { ...this.labels, ...changes }
+  setUp(up: boolean): void {
+    if (this.up && !up) this.downs++
+    this.up = up
+  }
+
+  setLeader(leader: boolean): void {
+    this.leader = leader
   }
 
   remove(): void {
@@ -94,43 +122,62 @@ export class PeerMetrics {
   }
 }
 
-export type QueueName = 'image_sync' | 'image_deletion'
+export type QueueName = 'sync' | 'deletion'
 
-export interface QueueMetrics {
-  queue: QueueName
-  pool: string
-  namespace: string
-  waiting(): number
-  running(): number
-}
-
-export interface BuildInfo {
-  version: string
-  cephVersion: string
-}
-
-/** The table behind `/metrics`: whoever knows something keeps its row up to date; the exposition reads it on demand. */
+/** The table behind `/metrics` and `perf dump`: cheap to update, read on demand. */
 export class Metrics {
   readonly images = new Set<ImageMetrics>()
   readonly peers = new Set<PeerMetrics>()
-  readonly queues = new Set<QueueMetrics>()
-  build: BuildInfo = { version: 'unknown', cephVersion: 'unknown' }
+  readonly queues = new Map<QueueName, number>([
+    ['sync', 0],
+    ['deletion', 0],
+  ])
+  /** of images that are gone, so that the daemon's totals never go back */
+  private readonly gone = { bytes: 0, syncs: 0, syncSeconds: 0, syncBytes: 0, errors: 0, entries: 0, replaySeconds: 0 }
 
-  addImage(labels: ImageLabels, ids: ImageMetrics['ids']): ImageMetrics {
-    const image = new ImageMetrics(labels, ids, (row) => this.images.delete(row))
+  image(labels: ImageLabels): ImageMetrics {
+    const image = new ImageMetrics(labels, (row) => {
+      if (this.images.delete(row)) addTotals(this.gone, row)
+    })
     this.images.add(image)
     return image
   }
 
-  addPeer(labels: PeerLabels, ids: PeerMetrics['ids']): PeerMetrics {
-    const peer = new PeerMetrics(labels, ids, (row) => this.peers.delete(row))
+  peer(labels: PeerLabels): PeerMetrics {
+    const peer = new PeerMetrics(labels, (row) => this.peers.delete(row))
     this.peers.add(peer)
     return peer
   }
 
-  /** Lengths are asked for on each scrape; the returned function takes the queue away. */
-  addQueue(queue: QueueMetrics): () => void {
-    this.queues.add(queue)
-    return () => this.queues.delete(queue)
+  /** images that wait for a sync slot or for their deletion */
+  setQueueLength(queue: QueueName, length: number): void {
+    this.queues.set(queue, length)
   }
+
+  /** Counters of all images since the start, those included that are gone. */
+  totals(): Totals {
+    const sum = { ...this.gone }
+    for (const image of this.images) addTotals(sum, image)
+    return sum
+  }
+}
+
+export interface Totals {
+  bytes: number
+  syncs: number
+  syncSeconds: number
+  syncBytes: number
+  errors: number
+  entries: number
+  replaySeconds: number
+}
+
+function addTotals(sum: Totals, image: ImageMetrics): void {
+  sum.bytes += image.bytes
+  sum.syncs += image.syncs
+  sum.syncSeconds += image.syncSeconds
+  sum.syncBytes += image.syncBytes
+  sum.errors += image.errors
+  sum.entries += image.entries ?? 0
+  sum.replaySeconds += image.replaySeconds
 }
