@@ -4,10 +4,9 @@ import type { Encoder } from './encoder.ts'
 
 declare const isReserved: unique symbol
 
-interface Since<T> extends Codec<T> {
-  /** first struct version that has the field */
-  since: number
-  fallback: () => T
+/** A field whose encoding differs between versions of its struct; it is always written as the newest. */
+export interface VersionedField<T> extends Codec<T> {
+  decodeAt(decoder: Decoder, version: number): T
 }
 
 /** A field that lies in the bytes but not in the value. */
@@ -17,10 +16,10 @@ export interface Reserved extends Codec<unknown> {
 
 /** A field present from struct version `version` on; older structs give `fallback`. */
 export function since<T>(version: number, codec: Codec<T>, fallback: T | (() => T)): Codec<T> {
-  const field: Since<T> = {
+  const missing = typeof fallback === 'function' ? (fallback as () => T) : () => fallback
+  const field: VersionedField<T> = {
     ...codec,
-    since: version,
-    fallback: typeof fallback === 'function' ? (fallback as () => T) : () => fallback,
+    decodeAt: (decoder, structVersion) => (structVersion >= version ? codec.decode(decoder) : missing()),
   }
   return field
 }
@@ -43,16 +42,15 @@ export type Struct<F extends Fields> = {
   [K in keyof F as F[K] extends Reserved ? never : K]: F[K] extends Codec<infer T> ? T : never
 }
 
-function encodeFields(fields: [string, Codec<unknown>][], encoder: Encoder, value: Record<string, unknown>): void {
-  for (const [name, codec] of fields) codec.encode(encoder, value[name])
+function encodeFields(fields: [string, Codec<unknown>][], encoder: Encoder, value: object): void {
+  for (const [name, codec] of fields) codec.encode(encoder, (value as Record<string, unknown>)[name])
 }
 
 function decodeFields(fields: [string, Codec<unknown>][], decoder: Decoder, version: number): Record<string, unknown> {
   const value: Record<string, unknown> = {}
   for (const [name, codec] of fields) {
-    const later = codec as Partial<Since<unknown>>
-    const present = later.since === undefined || version >= later.since
-    const read = present ? codec.decode(decoder) : later.fallback!()
+    const { decodeAt } = codec as Partial<VersionedField<unknown>>
+    const read = decodeAt ? decodeAt(decoder, version) : codec.decode(decoder)
     if (!reservedFields.has(codec)) value[name] = read
   }
   return value
@@ -79,11 +77,11 @@ export function struct<const F extends Fields>(header: { version: number; compat
   }
 }
 
-/** Puts a codec between ENCODE_START and ENCODE_FINISH. */
-export function versioned<T>(header: { version: number; compat: number }, body: Codec<T>): Codec<T> {
+/** Puts a codec between ENCODE_START and ENCODE_FINISH; a versioned field is decoded at the struct's version. */
+export function versioned<T>(header: { version: number; compat: number }, body: Codec<T> | VersionedField<T>): Codec<T> {
   return {
     encode: (encoder, value) => encoder.versioned(header.version, header.compat, () => body.encode(encoder, value)),
-    decode: (decoder) => decoder.versioned(header.version, () => body.decode(decoder)),
+    decode: (decoder) => decoder.versioned(header.version, (version) => ('decodeAt' in body ? body.decodeAt(decoder, version) : body.decode(decoder))),
   }
 }
 
@@ -102,9 +100,10 @@ export type Variant<V extends Variants> =
 
 /**
  * One of several structs, told apart by a number in front: `{ type: 'snapCreate', … }`. An unknown one takes all bytes that
- * are left, so that a variant has to be the last thing in its enclosing struct.
+ * are left, so that a variant has to be the last thing in its enclosing struct, whose version `decodeAt` gets.
  */
-export function variant<const V extends Variants>(tag: Codec<number>, variants: V): Codec<Variant<V>> {
+export function variant<const V extends Variants>(tag: Codec<number>, variants: V): VersionedField<Variant<V>> {
+  const newest = Infinity
   const byTag = new Map(Object.entries(variants).map(([type, [number, definition]]) => [number, { type, fields: Object.entries(definition) }]))
   return {
     encode(encoder, value) {
@@ -114,15 +113,18 @@ export function variant<const V extends Variants>(tag: Codec<number>, variants: 
         encoder.raw(unknown.raw)
         return
       }
-      const [number, definition] = variants[value.type]!
+      const [number] = variants[value.type]!
       tag.encode(encoder, number)
-      encodeFields(Object.entries(definition), encoder, value as Record<string, unknown>)
+      encodeFields(byTag.get(number)!.fields, encoder, value)
     },
     decode(decoder) {
+      return this.decodeAt(decoder, newest)
+    },
+    decodeAt(decoder, version) {
       const number = tag.decode(decoder)
       const known = byTag.get(number)
       if (!known) return { type: 'unknown', tag: number, raw: decoder.rest() } satisfies UnknownVariant
-      return { type: known.type, ...decodeFields(known.fields, decoder, Infinity) } as Variant<V>
+      return { type: known.type, ...decodeFields(known.fields, decoder, version) } as Variant<V>
     },
   }
 }
