@@ -3,6 +3,7 @@ import type { Log } from '../base/log.ts'
 import { Notifier } from '../base/notifier.ts'
 import type { Random } from '../base/random.ts'
 import { Scope } from '../base/scope.ts'
+import { untilAborted } from '../base/until-aborted.ts'
 import { encode } from '../encoding/codec.ts'
 import type { Cluster } from '../rados/cluster.ts'
 import { EBLOCKLISTED, Errno, isErrno } from '../rados/errors.ts'
@@ -206,11 +207,7 @@ export class Leader {
         await beat.wait(clock, options.leaderHeartbeatInterval * 1000, stop)
       }
     })
-    const ended = new Promise<void>((resolve) => {
-      if (scope.signal.aborted) resolve()
-      else scope.signal.addEventListener('abort', () => resolve(), { once: true })
-    })
-    await ended
+    await untilAborted(scope.signal)
     this.enter({ type: 'releasing' })
     await scope.close()
     this.wakeHolder = () => undefined

@@ -1,0 +1,117 @@
+import { isCancelled } from '../base/cancelled.ts'
+import { delay } from '../base/clock.ts'
+import { Notifier } from '../base/notifier.ts'
+import { Scope } from '../base/scope.ts'
+import { untilAborted } from '../base/until-aborted.ts'
+import { mirrorImageList } from '../cls/rbd/mirror-client.ts'
+import { decode } from '../encoding/codec.ts'
+import { MalformedInput } from '../encoding/malformed-input.ts'
+import { EBLOCKLISTED, Errno, isErrno } from '../rados/errors.ts'
+import type { IoCtx } from '../rados/io-ctx.ts'
+import { RBD_MIRRORING } from '../rbd/names.ts'
+import { MirroringNotify } from './mirroring-notify.ts'
+import { keepWatch, type WatchDeps } from './watch-keeper.ts'
+
+const PAGE = 1024
+/** Between two listings: notifications come in bursts when many images are enabled. */
+const MIN_INTERVAL_MS = 200
+/** A listing is renewed this often even if nobody notifies: a notification may be lost with its sender. */
+const REFRESH_MS = 60_000
+const RETRY_MS = 1_000
+
+/** The mirror images of one pool namespace on one side: global image id → image id. */
+export type ImageListing = ReadonlyMap<string, string>
+
+export interface PoolWatcherEvents {
+  /** The listing as it is now; called first once it is known. */
+  onListing(images: ImageListing): void
+  /** Somebody changed an image's mirroring (enabled, disabled, being disabled …). */
+  onImageUpdated(globalImageId: string, enabled: boolean): void
+}
+
+/** Reads all pages. ENOENT (mirroring was never enabled there) gives an empty listing. */
+export async function listMirrorImages(io: IoCtx): Promise<Map<string, string>> {
+  const images = new Map<string, string>()
+  try {
+    for (let startAfter = ''; ; ) {
+      const found = await mirrorImageList.call(io, RBD_MIRRORING, { startAfter, max: PAGE })
+      for (const [imageId, globalImageId] of found) {
+        images.set(globalImageId, imageId)
+        startAfter = imageId
+      }
+      if (found.size < PAGE) return images
+    }
+  } catch (error) {
+    if (isErrno(error, Errno.ENOENT)) return images
+    throw error
+  }
+}
+
+/** Follows the mirror images of one pool namespace on one side, by watch. */
+export class PoolWatcher {
+  private readonly notifier = new Notifier()
+
+  constructor(
+    private readonly io: IoCtx,
+    private readonly deps: WatchDeps,
+    private readonly events: PoolWatcherEvents,
+  ) {}
+
+  /** List again at once. */
+  wake(): void {
+    this.notifier.wake()
+  }
+
+  /** Follows until the signal is aborted. Rejects when the connection is blocklisted or the pool is gone. */
+  async run(signal: AbortSignal): Promise<void> {
+    const scope = new Scope(signal)
+    scope.spawn('watch', (stop) =>
+      keepWatch(
+        {
+          io: this.io,
+          oid: RBD_MIRRORING,
+          onNotify: (payload) => this.onNotify(payload),
+          onWatched: () => this.notifier.wake(),
+          onMissing: () => this.notifier.wake(),
+        },
+        this.deps,
+        stop,
+      ),
+    )
+    scope.spawn('list', (stop) => this.list(stop))
+    await untilAborted(scope.signal)
+    await scope.close()
+    signal.throwIfAborted()
+  }
+
+  private async list(signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.deps
+    let waitMs: number | undefined
+    for (;;) {
+      await this.notifier.wait(clock, waitMs, signal)
+      try {
+        this.events.onListing(await listMirrorImages(this.io))
+        waitMs = REFRESH_MS
+      } catch (error) {
+        if (isCancelled(error) || isErrno(error, EBLOCKLISTED)) throw error
+        log.warn({ err: error }, 'cannot list the mirrored images')
+        waitMs = RETRY_MS
+      }
+      await delay(clock, MIN_INTERVAL_MS, signal)
+    }
+  }
+
+  private onNotify(payload: Buffer): void {
+    let message: MirroringNotify
+    try {
+      message = decode(MirroringNotify, payload, 'mirroring notification')
+    } catch (error) {
+      if (!(error instanceof MalformedInput)) throw error
+      this.deps.log.warn({ err: error }, 'cannot read a mirroring notification')
+      return
+    }
+    if (message.type === 'unknown') return
+    if (message.type === 'imageUpdated') this.events.onImageUpdated(message.globalImageId, message.state === 'enabled')
+    this.notifier.wake()
+  }
+}
