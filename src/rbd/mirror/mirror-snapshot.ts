@@ -30,3 +30,16 @@ export function isDemoted({ state }: MirrorSnapshotNamespace): boolean {
 export function isOrphan(namespace: MirrorSnapshotNamespace): boolean {
   return isNonPrimary(namespace) && namespace.primaryMirrorUuid === '' && namespace.primarySnapId === NO_SNAP
 }
+
+/**
+ * Stands in `lastCopiedObjectNumber` of a complete non-primary snapshot when the snapshot reads as the image does after that sync, so
+ * that a forced promotion in the middle of the next one may roll back to it. librbd never writes such a number, and ignores it in a
+ * complete snapshot. A snapshot that the C++ daemon has synced reads as the image did *before* that sync: its data is
+ * written with the new snapshot already in the snapshot context (ObjectCopyRequest.cc, send_write_object).
+ */
+export const READS_AS_SYNCED = 2 ** 52
+
+/** Whether a complete non-primary snapshot may be rolled back to. */
+export function readsAsSynced(namespace: MirrorSnapshotNamespace): boolean {
+  return isNonPrimary(namespace) && namespace.complete && namespace.lastCopiedObjectNumber === READS_AS_SYNCED
+}

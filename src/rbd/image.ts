@@ -1,0 +1,280 @@
+import type { Clock } from '../base/clock.ts'
+import { KeyedMutex } from '../base/keyed-mutex.ts'
+import type { Log } from '../base/log.ts'
+import type { Random } from '../base/random.ts'
+import { Scope } from '../base/scope.ts'
+import { getId } from '../cls/rbd/client.ts'
+import type { Cluster } from '../rados/cluster.ts'
+import { Errno, RadosError } from '../rados/errors.ts'
+import type { IoCtx, SnapId } from '../rados/io-ctx.ts'
+import { HeadObjectMap } from './head-object-map.ts'
+import { ExclusiveLock } from './exclusive-lock.ts'
+import { FEATURE_EXCLUSIVE_LOCK, FEATURE_OBJECT_MAP, hasFeature } from './features.ts'
+import { HeaderWatcher } from './header-watcher.ts'
+import { loadHeader, type ImageHeader } from './header.ts'
+import { standardLockPolicy, type LockPolicy } from './lock-policy.ts'
+import { headerName, idObjectName } from './names.ts'
+import { executePeerRequest } from './operations/peer-requests.ts'
+
+/** Read views that are kept; the one used longest ago goes first. */
+const maxReadViews = 16
+/** Superseded write contexts that are kept for writes under way. */
+const maxRetiredContexts = 4
+
+export interface ImageOptions {
+  cluster: Cluster
+  /**
+   * `read-only`: no watch, no lock, no changes. `write`: watches the header and may run operations; data is only ever written
+   * by the holder of the exclusive lock. A replica opens for writing although `rbd` refuses that for non-primary images.
+   */
+  access: 'read-only' | 'write'
+  clock: Clock
+  random: Random
+  log: Log
+  /** what peers get to hear that want the lock or something done; librbd's standard without it */
+  lockPolicy?: LockPolicy
+  signal?: AbortSignal | undefined
+}
+
+/** An open image of one pool namespace. `close` gives back its lock, its watch and its contexts. */
+export class Image {
+  /** undefined for a read-only image */
+  readonly watcher: HeaderWatcher | undefined
+  /** undefined for a read-only image; whether the image wants it says `usesLock` */
+  readonly lock: ExclusiveLock | undefined
+  /** one operation at a time changes the header */
+  readonly operations = new KeyedMutex()
+  /** the head's, while the lock is ours and the image has one */
+  objectMap: HeadObjectMap | undefined
+
+  private current!: ImageHeader
+  private stale = false
+  private running: Promise<ImageHeader> | undefined
+  private queued: Promise<ImageHeader> | undefined
+  private dataPool: IoCtx | undefined
+  private head: IoCtx | undefined
+  private retired: IoCtx[] = []
+  private readonly views = new Map<SnapId, IoCtx>()
+  private readonly updateListeners = new Set<() => void>()
+  private readonly lostListeners = new Set<(error: Error) => void>()
+  private readonly scope: Scope
+
+  private constructor(
+    readonly id: string,
+    /** the header's pool and namespace */
+    readonly io: IoCtx,
+    readonly options: ImageOptions,
+  ) {
+    this.scope = new Scope(undefined, (error, task) => options.log.error({ imageId: id, task, error: String(error) }, 'image task failed'))
+  }
+
+  /** Rejects with RadosError: ENOENT for no such image, ENOSYS for one with unknown features. */
+  static async open(io: IoCtx, which: { id: string } | { name: string }, options: ImageOptions): Promise<Image> {
+    const id = 'id' in which ? which.id : await getId.call(io, idObjectName(which.name), undefined, { signal: options.signal })
+    const image = new Image(id, io.duplicate({}), options)
+    try {
+      if (options.access === 'write') await image.watch()
+      const header = await image.refresh()
+      image.dataPool = await image.openDataPool(header)
+      return image
+    } catch (error) {
+      await image.close()
+      throw error
+    }
+  }
+
+  get access(): 'read-only' | 'write' {
+    return this.options.access
+  }
+
+  /** What the header said when it was read last. */
+  get header(): ImageHeader {
+    return this.current
+  }
+
+  get headerOid(): string {
+    return headerName(this.id)
+  }
+
+  /** Whether data and most of the header may be changed only by the holder of the exclusive lock. */
+  get usesLock(): boolean {
+    return hasFeature(this.current.features, FEATURE_EXCLUSIVE_LOCK)
+  }
+
+  /** A peer has said that the header changed, and it has not been read since. */
+  get refreshNeeded(): boolean {
+    return this.stale
+  }
+
+  /** Called at each word of a changed header (before it is read again). Returns the function that ends it. */
+  onUpdate(listener: () => void): () => void {
+    this.updateListeners.add(listener)
+    return () => this.updateListeners.delete(listener)
+  }
+
+  /** Called when the watch is lost for good: the image is gone or this connection blocklisted. */
+  onLost(listener: (error: Error) => void): () => void {
+    this.lostListeners.add(listener)
+    return () => this.lostListeners.delete(listener)
+  }
+
+  /** Reads the header; what was true when it was called is in the result. Calls that come together share one read. */
+  refresh(): Promise<ImageHeader> {
+    this.queued ??= (async () => {
+      await this.running?.catch(() => undefined) // its failure belongs to its own callers
+      this.queued = undefined
+      this.running = this.load()
+      return this.running
+    })()
+    return this.queued
+  }
+
+  /** Reads the header only if it is known to have changed. */
+  async refreshIfNeeded(): Promise<ImageHeader> {
+    return this.stale ? this.refresh() : this.current
+  }
+
+  /** The data objects' head, to be written under the snap context of the header as it was read last. */
+  data(): IoCtx {
+    if (!this.head) {
+      const pool = this.requireDataPool()
+      this.head = pool.duplicate({ snapContext: this.current.snapContext })
+    }
+    return this.head
+  }
+
+  /** The data objects as of a snapshot (NO_SNAP for the head), read-only. */
+  dataAt(snap: SnapId): IoCtx {
+    const view = this.views.get(snap) ?? this.requireDataPool().duplicate({ readSnap: snap })
+    this.views.delete(snap)
+    this.views.set(snap, view)
+    if (this.views.size > maxReadViews) {
+      const [oldest, context] = this.views.entries().next().value!
+      this.views.delete(oldest)
+      this.retire(context)
+    }
+    return view
+  }
+
+  /** For our own changes: tells the peers and reads the header again. */
+  async headerChanged(): Promise<ImageHeader> {
+    this.stale = true
+    const [header] = await Promise.all([this.refresh(), this.watcher?.notifyHeaderUpdate()])
+    return header
+  }
+
+  /** Another image of the same cluster, opened for writing as this one is. */
+  openOther(io: IoCtx, id: string): Promise<Image> {
+    return Image.open(io, { id }, { ...this.options, access: 'write', lockPolicy: standardLockPolicy })
+  }
+
+  async close(): Promise<void> {
+    try {
+      await this.lock?.close()
+    } finally {
+      try {
+        await this.watcher?.close()
+      } finally {
+        await this.scope.close()
+        for (const context of [this.head, ...this.views.values(), ...this.retired, this.dataPool, this.io]) context?.close()
+        this.head = undefined
+        this.views.clear()
+        this.retired = []
+      }
+    }
+  }
+
+  private async watch(): Promise<void> {
+    const { cluster, clock, random, log, lockPolicy } = this.options
+    const watcher = await HeaderWatcher.open(
+      this.io,
+      this.headerOid,
+      { clock, random, log, instanceId: cluster.instanceId },
+      {
+        headerUpdated: () => this.updated(),
+        lockAcquired: () => this.lock?.peerNotified(),
+        lockReleased: () => this.lock?.peerNotified(),
+        lockRequested: (force) => this.lock?.lockRequested(force),
+        acceptsOperation: (type) => this.lock?.acceptsOperation(type),
+        execute: (message, progress) => executePeerRequest(this, message, progress),
+        rewatched: () => {
+          this.updated()
+          this.scope.spawn('re-acquire lock', async () => this.lock?.rewatched())
+        },
+        lost: (error) => {
+          this.lock?.lost(error)
+          for (const listener of [...this.lostListeners]) listener(error)
+        },
+      },
+    )
+    const lock = new ExclusiveLock({
+      io: this.io,
+      cluster,
+      oid: this.headerOid,
+      clock,
+      log,
+      watcher,
+      policy: lockPolicy ?? standardLockPolicy,
+      acquired: () => this.lockAcquired(),
+      releasing: () => this.lockReleasing(),
+    })
+    lock.onLost(() => (this.objectMap = undefined))
+    Object.assign(this, { watcher, lock } satisfies Partial<Image>)
+  }
+
+  private updated(): void {
+    this.stale = true
+    for (const listener of [...this.updateListeners]) listener()
+  }
+
+  private async lockAcquired(): Promise<void> {
+    const header = await this.refreshIfNeeded()
+    if (hasFeature(header.features, FEATURE_OBJECT_MAP)) this.objectMap = await HeadObjectMap.open(this.io, header)
+  }
+
+  private async lockReleasing(): Promise<void> {
+    const map = this.objectMap
+    this.objectMap = undefined
+    await map?.close()
+  }
+
+  private async load(): Promise<ImageHeader> {
+    this.stale = false
+    let header: ImageHeader
+    try {
+      header = await loadHeader(this.io, this.id, { access: this.access, previous: this.current, signal: this.options.signal })
+    } catch (error) {
+      this.stale = true
+      throw error
+    }
+    const before = this.current as ImageHeader | undefined
+    this.current = header
+    if (before && before.snapContext.seq !== header.snapContext.seq) this.retireHead()
+    else if (before && before.snapContext.snaps.length !== header.snapContext.snaps.length) this.retireHead()
+    return header
+  }
+
+  private retireHead(): void {
+    if (this.head) this.retire(this.head)
+    this.head = undefined
+  }
+
+  private retire(context: IoCtx): void {
+    this.retired.push(context)
+    if (this.retired.length > maxRetiredContexts) this.retired.shift()!.close()
+  }
+
+  private async openDataPool(header: ImageHeader): Promise<IoCtx> {
+    if (header.dataPoolId === undefined) return this.io.duplicate({})
+    const pool = await this.options.cluster.openPoolById(header.dataPoolId)
+    if (this.io.namespace === '') return pool
+    const context = pool.duplicate({ namespace: this.io.namespace })
+    pool.close()
+    return context
+  }
+
+  private requireDataPool(): IoCtx {
+    if (this.dataPool) return this.dataPool
+    throw new RadosError(Errno.ENODEV, { op: 'open data pool', pool: this.io.poolName, oid: this.headerOid })
+  }
+}

@@ -1,0 +1,71 @@
+import { Errno, isErrno, RadosError } from '../../rados/errors.ts'
+import type { OperationRequest, Progress } from '../header-watcher.ts'
+import type { Image } from '../image.ts'
+
+export interface OperationOptions {
+  signal?: AbortSignal | undefined
+  progress?: Progress | undefined
+}
+
+/** Owners that come and go, or fall silent, are asked so many times in all. */
+const maxTries = 10
+
+/** An error that an operation gives as a cluster would, e.g. EEXIST for a snapshot name that is taken. */
+export function operationError(image: Image, errno: number, op: string): RadosError {
+  const { clusterName, poolName, namespace } = image.io
+  return new RadosError(errno, { op, cluster: clusterName, pool: poolName, namespace, oid: image.headerOid })
+}
+
+/**
+ * Changes an image the way librbd does (librbd/Operations.cc, C_InvokeAsyncRequest): whoever has the exclusive lock does it.
+ *
+ *     refresh → lock feature off, or lock ours ──────────────→ local
+ *             → lock free or its owner dead → take it ───────→ local → give it back
+ *             → owner lives → ask it ─ done / its error
+ *                                    ├ can't do it → get the lock from it → local
+ *                                    └ silent, or no longer the owner → again
+ *
+ * Rejects with RadosError: EROFS for a read-only image or a lock that is not to be had, else what the operation answers.
+ * An owner that falls silent may still have done it: `local` and `request` have to bear being done twice.
+ */
+export async function invoke(
+  image: Image,
+  operation: { name: string; local: () => Promise<void>; request: OperationRequest },
+  options: OperationOptions = {},
+): Promise<void> {
+  const { lock, watcher } = image
+  if (!lock || !watcher) throw operationError(image, Errno.EROFS, operation.name)
+  let demandLock = false
+  for (let tries = 1; ; tries++) {
+    options.signal?.throwIfAborted()
+    await image.refreshIfNeeded()
+    if (!image.usesLock) return operation.local()
+    if (lock.owned) return lock.use(operation.local)
+    const taken = demandLock ? await lock.acquire(options.signal) : await lock.tryAcquire(options.signal)
+    if (taken === 'acquired') {
+      try {
+        return await lock.use(operation.local)
+      } finally {
+        if (!lock.wanted) await lock.release()
+      }
+    }
+    if (taken !== 'busy') throw operationError(image, Errno.EROFS, operation.name)
+    try {
+      await watcher.request(operation.request, options)
+      await image.refresh()
+      return
+    } catch (error) {
+      demandLock = isErrno(error, Errno.EOPNOTSUPP)
+      if (tries === maxTries || !(demandLock || isErrno(error, Errno.ETIMEDOUT, Errno.ERESTART))) throw error
+    }
+  }
+}
+
+/** Changes the header one at a time, tells the peers, and reads it again. */
+export async function changeHeader(image: Image, change: () => Promise<void>): Promise<void> {
+  await image.operations.run('header', async () => {
+    await image.refreshIfNeeded()
+    await change()
+    await image.headerChanged()
+  })
+}

@@ -1,0 +1,73 @@
+import { snapshotAdd } from '../../cls/rbd/client.ts'
+import type { SnapshotNamespace } from '../../cls/rbd/types.ts'
+import { Errno, isErrno } from '../../rados/errors.ts'
+import type { SnapId } from '../../rados/io-ctx.ts'
+import { findSnapshot, findSnapshotByName } from '../header.ts'
+import type { Image } from '../image.ts'
+import { changeHeader, invoke, operationError, type OperationOptions } from './invoke.ts'
+
+/** librbd/Types.h, SNAP_CREATE_FLAG_*: there is nothing to quiesce in what a mirror daemon makes */
+const SKIP_NOTIFY_QUIESCE = 1n << 1n
+
+const maxStaleIds = 10
+
+export interface SnapshotToCreate {
+  name: string
+  namespace: SnapshotNamespace
+  /** an id of the data pool that was allocated ahead; used if it is newer than all of the image's */
+  snapId?: SnapId | undefined
+}
+
+/** Makes a snapshot of the head, by the lock owner. Rejects with EEXIST for a name that is taken, EDQUOT at the snapshot limit. */
+export function createSnapshot(image: Image, snapshot: SnapshotToCreate, options?: OperationOptions): Promise<void> {
+  const { name, namespace } = snapshot
+  return invoke(
+    image,
+    {
+      name: 'create snapshot',
+      local: async () => void (await createSnapshotHere(image, snapshot)),
+      request: { type: 'snapCreate', name, namespace, flags: SKIP_NOTIFY_QUIESCE },
+    },
+    options,
+  )
+}
+
+/**
+ * Makes a snapshot here and now: the lock must be ours, if the image has one, and no write may be under way.
+ *
+ *     snapshot id → header (again with another id if it is stale) → head's object map copied and marked clean → peers told
+ *
+ * Resolves with the snapshot's id.
+ */
+export async function createSnapshotHere(image: Image, { name, namespace, snapId }: SnapshotToCreate): Promise<SnapId> {
+  let created: SnapId | undefined
+  await changeHeader(image, async () => {
+    const before = findSnapshotByName(image.header, namespace.type, name)
+    if (before) throw operationError(image, Errno.EEXIST, `create snapshot ${name}`)
+    created = await addToHeader(image, name, namespace, snapId)
+    await image.objectMap?.snapshotAdd(image.header, created)
+  })
+  return created!
+}
+
+async function addToHeader(image: Image, name: string, namespace: SnapshotNamespace, allocated: SnapId | undefined): Promise<SnapId> {
+  const data = image.data()
+  for (let tries = 1; ; tries++) {
+    const stale = allocated !== undefined && allocated <= image.header.snapContext.seq
+    const snapId = allocated === undefined || stale ? await data.createSelfManagedSnap() : allocated
+    try {
+      await snapshotAdd.call(image.io, image.headerOid, { name, snapId, namespace })
+      return snapId
+    } catch (error) {
+      if (isErrno(error, Errno.ETIMEDOUT)) {
+        // unknown outcome: the header tells
+        const found = findSnapshot(await image.refresh(), snapId)
+        if (found?.name === name) return snapId
+      } else {
+        await data.removeSelfManagedSnap(snapId)
+      }
+      if (!isErrno(error, Errno.ESTALE) || tries === maxStaleIds) throw error
+      allocated = undefined
+    }
+  }
+}
