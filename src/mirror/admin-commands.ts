@@ -1,19 +1,4 @@
-/** One command of the admin socket, e.g. `rbd mirror status POOL/IMAGE`. */
-export interface AdminCommand {
-  /** what an operator types, in order; every word is a literal */
-  words: readonly string[]
-  help: string
-  /** Its answer: an object is printed as JSON, undefined as nothing. An error that it throws is told to the operator by its message. */
-  run(): unknown
-}
-
-/** Where the mirror layer offers commands while the pool or image that they are for is held. */
-export interface AdminCommands {
-  /** Returns the function that takes the command away again. */
-  register(command: AdminCommand): () => void
-}
-
-export const noAdminCommands: AdminCommands = { register: () => () => undefined }
+import type { AdminCommands } from '../observability/admin-commands.ts'
 
 /** What can be commanded: the daemon, a pool replayer or an image replayer. */
 export interface Commanded {

@@ -1,9 +1,9 @@
 import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
+import type { AdminCommands } from '../observability/admin-commands.ts'
 import type { Metrics } from '../observability/metrics.ts'
 import type { Cluster } from '../rados/cluster.ts'
-import type { AdminCommands } from './admin-commands.ts'
 import type { MirrorOptions } from './options.ts'
 
 /** How to reach a peer's cluster. */
