@@ -1,0 +1,155 @@
+import { Semaphore } from '../../base/semaphore.ts'
+import { Errno, RadosError, type RadosErrorContext } from '../../rados/errors.ts'
+import { startCall, type PendingCall } from './completions.ts'
+import { librados, type Librados, type Pointer } from './native.ts'
+import { connectionClosed, connectionOpened, runOnPool, runOnThread } from './threads.ts'
+
+/** Of libuv's few threads, how many one connection may hold with calls that block. */
+const BLOCKING_CALLS = 2
+/** How long close waits for what is in flight, for watches, and for the shutdown of librados, each (milliseconds). */
+const CLOSE_STEP_MS = 1500
+
+/** What of a native call the connection has to know to end it. */
+export interface ConnectionCall extends PendingCall {
+  io: Pointer
+  fail(error: Error): void
+}
+
+/** Anything opened on the connection that has to end before it. */
+export interface Closable {
+  close(): unknown
+}
+
+/** The native handle of one cluster: calls in flight, calls that block, and the end of it all. */
+export class Connection {
+  readonly api: Librados = librados()
+  private readonly inFlight = new Set<ConnectionCall>()
+  private readonly watches = new Set<Closable>()
+  private readonly contexts = new Set<Closable>()
+  private readonly blockingSlots = new Semaphore(BLOCKING_CALLS)
+  private readonly keepAlive = setInterval(() => undefined, 2 ** 30) // nothing of librados keeps Node running
+  private readonly abandoned = new AbortController()
+  private closing: Promise<void> | undefined
+  private idle: (() => void) | undefined
+
+  constructor(
+    readonly handle: Pointer,
+    readonly name: string,
+    /** milliseconds until a call that blocks is given up; undefined: never */
+    private readonly timeoutMs: number | undefined,
+  ) {
+    connectionOpened()
+  }
+
+  get closed(): boolean {
+    return this.closing !== undefined
+  }
+
+  error(errno: number, context: Omit<RadosErrorContext, 'cluster'>): RadosError {
+    return new RadosError(errno, { ...context, cluster: this.name })
+  }
+
+  assertOpen(op: string): void {
+    if (this.closed) throw this.error(Errno.ESHUTDOWN, { op: `${op} after close` })
+  }
+
+  track(kind: 'watch' | 'context', closable: Closable): () => void {
+    const set = kind === 'watch' ? this.watches : this.contexts
+    set.add(closable)
+    return () => set.delete(closable)
+  }
+
+  /** Starts a native asynchronous call; a negative status means that it was refused and never completes. */
+  start(call: ConnectionCall, begin: (completion: Pointer) => number): number {
+    const completed = call.completed.bind(call)
+    call.completed = (result, completion) => {
+      this.inFlight.delete(call)
+      completed(result, completion)
+      if (this.inFlight.size === 0) this.idle?.()
+    }
+    const status = startCall(call, begin)
+    if (status >= 0) this.inFlight.add(call)
+    return status
+  }
+
+  /** Ends the wait for a call that an OSD has not answered; it completes with ECANCELED. Nothing writes into its buffers afterwards. */
+  cancel(call: ConnectionCall): void {
+    if (this.inFlight.has(call)) this.api.aioCancel(call.io, call.completion)
+  }
+
+  /**
+   * A native function that blocks, on a thread of libuv's pool. Rejects with ETIMEDOUT when the connection's time-out is over; `start`'s
+   * memory has to live until `done` is called, not until the promise settles.
+   */
+  async blocking(op: string, start: (done: (error: Error | null, result: number) => void) => void): Promise<number> {
+    this.assertOpen(op)
+    return this.deadline(
+      op,
+      this.blockingSlots.run(
+        1,
+        () => {
+          this.assertOpen(op)
+          return runOnPool(start)
+        },
+        this.abandoned.signal,
+      ),
+    )
+  }
+
+  /** `int name(rados_t)` on a thread of its own. */
+  async onThread(op: string, name: string): Promise<number> {
+    this.assertOpen(op)
+    const call = runOnThread(name, this.handle)
+    return this.deadline(op, call.result).finally(() => call.abandon())
+  }
+
+  private deadline(op: string, work: Promise<number>): Promise<number> {
+    return new Promise((resolve, reject) => {
+      const timer = this.timeoutMs === undefined ? undefined : setTimeout(() => reject(this.error(Errno.ETIMEDOUT, { op })), this.timeoutMs)
+      const onClose = () => reject(this.error(Errno.ESHUTDOWN, { op: `${op} during close` }))
+      this.abandoned.signal.addEventListener('abort', onClose, { once: true })
+      work.then(resolve, reject).finally(() => {
+        clearTimeout(timer)
+        this.abandoned.signal.removeEventListener('abort', onClose)
+      })
+    })
+  }
+
+  /**
+   * unwatch → watch flush → end calls in flight → destroy io contexts → shutdown. No step waits longer than CLOSE_STEP_MS; what a dead
+   * cluster does not answer goes on in the background without holding anything up.
+   */
+  close(): Promise<void> {
+    return (this.closing ??= this.shutDown())
+  }
+
+  private async shutDown(): Promise<void> {
+    if (this.watches.size > 0) {
+      await within(CLOSE_STEP_MS, Promise.allSettled([...this.watches].map((watch) => watch.close())))
+      await within(CLOSE_STEP_MS, this.watchFlush())
+    }
+    for (const call of [...this.inFlight]) this.cancel(call)
+    if (this.inFlight.size > 0) await within(CLOSE_STEP_MS, new Promise<void>((resolve) => (this.idle = resolve)))
+    for (const call of [...this.inFlight]) call.fail(this.error(Errno.ESHUTDOWN, { op: 'call during close' }))
+    for (const context of [...this.contexts]) context.close()
+    this.abandoned.abort()
+    const down = runOnThread('rados_shutdown', this.handle)
+    await within(CLOSE_STEP_MS, down.result.then(connectionClosed))
+    down.abandon()
+    clearInterval(this.keepAlive)
+  }
+
+  private watchFlush(): Promise<void> {
+    return new Promise((resolve) => {
+      const call: ConnectionCall = { io: 0, completion: 0, completed: () => resolve(), fail: () => resolve() }
+      const status = this.start(call, (completion) => this.api.aioWatchFlush(this.handle, completion))
+      if (status < 0) resolve()
+    })
+  }
+}
+
+async function within(ms: number, work: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  await Promise.race([work, new Promise((resolve) => (timer = setTimeout(resolve, ms)))])
+  clearTimeout(timer)
+}

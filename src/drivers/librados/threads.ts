@@ -1,0 +1,113 @@
+import koffi from 'koffi'
+import { symbolAddress, type Pointer } from './native.ts'
+
+/*
+ * Blocking calls of librados that may hang for minutes when a cluster is down (connect, shutdown, waiting for a map) run on threads of
+ * their own rather than on libuv's: those are few, are needed for files and DNS, and would keep the process from exiting.
+ */
+interface Threads {
+  create(thread: Buffer, attributes: null, start: bigint, argument: Pointer): number
+  tryJoin(thread: bigint, result: Buffer): number
+  exit(status: number): void
+}
+
+let threads: Threads | undefined
+
+function posix(): Threads {
+  if (threads) return threads
+  const libc = koffi.load('libc.so.6')
+  const find = (name: string, result: string, args: string[]): unknown => {
+    try {
+      return libc.func(name, result, args)
+    } catch {
+      return koffi.load('libpthread.so.0').func(name, result, args) // a part of libc only since glibc 2.34
+    }
+  }
+  return (threads = {
+    create: find('pthread_create', 'int', ['void *', 'void *', 'uintptr_t', 'uintptr_t']) as Threads['create'],
+    tryJoin: find('pthread_tryjoin_np', 'int', ['uint64_t', 'void *']) as Threads['tryJoin'],
+    exit: libc.func('_exit', 'void', ['int']) as unknown as Threads['exit'],
+  })
+}
+
+let running = 0
+
+export interface ThreadCall {
+  result: Promise<number>
+  /** Nobody waits for it any more: it shall not keep the process alive. */
+  abandon(): void
+}
+
+/** Runs the exported function `int name(void *)` on a thread of its own. */
+export function runOnThread(name: string, argument: Pointer): ThreadCall {
+  exitWithoutNative()
+  const { create, tryJoin } = posix()
+  const thread = Buffer.alloc(8)
+  const start = symbolAddress(name)
+  if (start === undefined) throw new Error(`librados has no ${name}`)
+  const status = create(thread, null, start, argument)
+  if (status !== 0) throw new Error(`no thread for ${name}: errno ${status}`)
+  const id = thread.readBigUInt64LE(0)
+  const value = Buffer.alloc(8)
+  running++
+  let abandoned = false
+  let timer: NodeJS.Timeout
+  const result = new Promise<number>((resolve) => {
+    let wait = 1
+    const look = () => {
+      if (tryJoin(id, value) === 0) {
+        running--
+        return resolve(value.readInt32LE(0))
+      }
+      wait = Math.min(50, wait * 1.5)
+      timer = setTimeout(look, wait)
+      if (abandoned) timer.unref()
+    }
+    timer = setTimeout(look, wait)
+  })
+  return {
+    result,
+    abandon() {
+      abandoned = true
+      timer.unref()
+    },
+  }
+}
+
+let liveConnections = 0
+let installed = false
+
+/**
+ * At the end of the process: with threads of librados still at work, the C library's exit handlers would wait for them or crash, so they
+ * are skipped. Everything of JavaScript's `exit` event registered before has run by then.
+ */
+export function exitWithoutNative(): void {
+  if (installed) return
+  installed = true
+  process.on('exit', (code) => {
+    if (running > 0 || liveConnections > 0 || blockingCalls > 0) posix().exit(code)
+  })
+}
+
+export function connectionOpened(): void {
+  liveConnections++
+}
+
+export function connectionClosed(): void {
+  liveConnections--
+}
+
+let blockingCalls = 0
+
+/** Runs one of koffi's asynchronous calls, on libuv's threads. */
+export function runOnPool<R>(start: (done: (error: Error | null, result: R) => void) => void): Promise<R> {
+  exitWithoutNative()
+  blockingCalls++
+  return new Promise<R>((resolve, reject) => {
+    start((error, result) => {
+      blockingCalls--
+      if (error) reject(error)
+      else resolve(result)
+    })
+  })
+}
