@@ -69,13 +69,13 @@ export class ExclusiveLock {
 
   /**
    * Waits until the lock is ours, asking its owner for it. `refused`: a living owner keeps it. Rejects with RadosError, and
-   * with the signal's reason.
+   * with the signal's reason. With `keep` no operation gives it back, only `release` or a peer's request.
    */
-  async acquire(signal?: AbortSignal): Promise<'acquired' | 'refused'> {
+  async acquire({ signal, keep = true }: { signal?: AbortSignal | undefined; keep?: boolean } = {}): Promise<'acquired' | 'refused'> {
     for (;;) {
       const result = await this.tryAcquire(signal)
       if (result === 'acquired') {
-        this.wanted = true
+        this.wanted ||= keep
         return result
       }
       if (result === 'foreign') return 'refused'
@@ -134,9 +134,9 @@ export class ExclusiveLock {
     })
   }
 
-  /** Runs `task` while the lock is ours; a release waits for it. Rejects with EROFS when the lock is not ours. */
+  /** Runs `task` while the lock is ours; a release waits for it. Rejects with ERESTART when the lock is not ours, or no longer. */
   async use<T>(task: () => Promise<T>): Promise<T> {
-    if (this.state.type !== 'locked') throw this.error('use of a lock that is not ours', Errno.EROFS)
+    if (this.state.type !== 'locked') throw this.error('use of a lock that is not ours', Errno.ERESTART)
     this.users++
     try {
       return await task()

@@ -6,8 +6,10 @@ import { Scope } from '../base/scope.ts'
 import { getId } from '../cls/rbd/client.ts'
 import type { Cluster } from '../rados/cluster.ts'
 import { Errno, RadosError } from '../rados/errors.ts'
-import type { IoCtx, SnapId } from '../rados/io-ctx.ts'
-import { HeadObjectMap } from './head-object-map.ts'
+import { NO_SNAP, type IoCtx, type SnapId } from '../rados/io-ctx.ts'
+import { invalidateObjectMap, ObjectMap } from './data/object-map.ts'
+import { MAX_OBJECT_MAP_OBJECTS } from './data/object-states.ts'
+import { layoutOf, objectCount } from './data/striping.ts'
 import { ExclusiveLock } from './exclusive-lock.ts'
 import { FEATURE_EXCLUSIVE_LOCK, FEATURE_OBJECT_MAP, hasFeature } from './features.ts'
 import { HeaderWatcher } from './header-watcher.ts'
@@ -45,7 +47,7 @@ export class Image {
   /** one operation at a time changes the header */
   readonly operations = new KeyedMutex()
   /** the head's, while the lock is ours and the image has one */
-  objectMap: HeadObjectMap | undefined
+  objectMap: ObjectMap | undefined
 
   private current!: ImageHeader
   private stale = false
@@ -163,6 +165,19 @@ export class Image {
     return header
   }
 
+  /** For our own changes of features, while the lock is ours: takes up, or drops, the object map. */
+  async featuresChanged(): Promise<void> {
+    const header = await this.headerChanged()
+    if (!hasFeature(header.features, FEATURE_OBJECT_MAP)) this.objectMap = undefined
+    else if (this.lock?.owned) await this.openObjectMap(header)
+  }
+
+  /** An option of Ceph's that is a number, or what it is by default. */
+  numericOption(name: string, fallback: number): number {
+    const value = Number(this.options.cluster.option(name) ?? fallback)
+    return Number.isFinite(value) ? value : fallback
+  }
+
   /** Another image of the same cluster, opened for writing as this one is. */
   openOther(io: IoCtx, id: string): Promise<Image> {
     return Image.open(io, { id }, { ...this.options, access: 'write', lockPolicy: standardLockPolicy })
@@ -229,7 +244,14 @@ export class Image {
 
   private async lockAcquired(): Promise<void> {
     const header = await this.refreshIfNeeded()
-    if (hasFeature(header.features, FEATURE_OBJECT_MAP)) this.objectMap = await HeadObjectMap.open(this.io, header)
+    await this.openObjectMap(header)
+  }
+
+  /** The lock is ours. An image with more objects than a map can hold goes without one, and says so. */
+  private async openObjectMap(header: ImageHeader): Promise<void> {
+    if (this.objectMap || !hasFeature(header.features, FEATURE_OBJECT_MAP)) return
+    if (objectCount(layoutOf(header), header.size) > MAX_OBJECT_MAP_OBJECTS) await invalidateObjectMap(this, NO_SNAP)
+    else this.objectMap = await ObjectMap.open(this)
   }
 
   private async lockReleasing(): Promise<void> {

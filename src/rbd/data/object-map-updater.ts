@@ -28,7 +28,7 @@ export class ObjectMapUpdater {
    */
   constructor(
     private readonly io: IoCtx,
-    private readonly oid: string,
+    readonly oid: string,
     readonly states: ObjectStates,
     private readonly guard: (operation: WriteOperation) => void = () => undefined,
   ) {}

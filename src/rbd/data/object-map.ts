@@ -208,7 +208,7 @@ export async function invalidateObjectMap(owner: ObjectMapOwner, snap: SnapId): 
 }
 
 /** Makes the map of a snapshot whose states are still to come: all nonexistent. */
-export async function createEmptySnapshotMap(owner: ObjectMapOwner, snap: SnapId, objects: number): Promise<void> {
+export async function createEmptySnapshotMap(owner: Pick<ObjectMapOwner, 'io' | 'id'>, snap: SnapId, objects: number): Promise<void> {
   await rbd.objectMapResize.call(owner.io, objectMapName(owner.id, snap), { objectCount: objects, defaultState: ObjectState.nonexistent })
 }
 

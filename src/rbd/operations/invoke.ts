@@ -1,4 +1,5 @@
 import { Errno, isErrno, RadosError } from '../../rados/errors.ts'
+import type { ExclusiveLock } from '../exclusive-lock.ts'
 import type { OperationRequest, Progress } from '../header-watcher.ts'
 import type { Image } from '../image.ts'
 
@@ -40,17 +41,10 @@ export async function invoke(
     options.signal?.throwIfAborted()
     await image.refreshIfNeeded()
     if (!image.usesLock) return operation.local()
-    if (lock.owned) return lock.use(operation.local)
-    const taken = demandLock ? await lock.acquire(options.signal) : await lock.tryAcquire(options.signal)
-    if (taken === 'acquired') {
-      try {
-        return await lock.use(operation.local)
-      } finally {
-        if (!lock.wanted) await lock.release()
-      }
-    }
-    if (taken !== 'busy') throw operationError(image, Errno.EROFS, operation.name)
+    const taken = demandLock ? await lock.acquire({ signal: options.signal, keep: false }) : await lock.tryAcquire(options.signal)
+    if (taken === 'refused' || taken === 'foreign') throw operationError(image, Errno.EROFS, operation.name)
     try {
+      if (taken === 'acquired') return await withLock(lock, operation.local)
       await watcher.request(operation.request, options)
       await image.refresh()
       return
@@ -58,6 +52,15 @@ export async function invoke(
       demandLock = isErrno(error, Errno.EOPNOTSUPP)
       if (tries === maxTries || !(demandLock || isErrno(error, Errno.ETIMEDOUT, Errno.ERESTART))) throw error
     }
+  }
+}
+
+/** A lock that was free before is given back at once, so that the image's user need not ask for it. */
+async function withLock(lock: ExclusiveLock, task: () => Promise<void>): Promise<void> {
+  try {
+    await lock.use(task)
+  } finally {
+    if (!lock.wanted) await lock.release()
   }
 }
 

@@ -45,7 +45,7 @@ export async function createSnapshotHere(image: Image, { name, namespace, snapId
     const before = findSnapshotByName(image.header, namespace.type, name)
     if (before) throw operationError(image, Errno.EEXIST, `create snapshot ${name}`)
     created = await addToHeader(image, name, namespace, snapId)
-    await image.objectMap?.snapshotAdd(image.header, created)
+    await image.objectMap?.createSnapshot(created)
   })
   return created!
 }

@@ -50,7 +50,7 @@ export async function removeSnapshotHere(image: Image, snapId: SnapId): Promise<
       throw operationError(image, Errno.EBUSY, `remove snapshot ${snapshot.name} with children`)
     }
     await dropParentReference(image, snapshot)
-    await image.objectMap?.snapshotRemove(image.header, snapId)
+    await image.objectMap?.removeSnapshot(snapId)
     if (hasImageState(snapshot.namespace)) await removeImageState(image.io, image.id, snapId)
     await ignoringAbsence(image.data().removeSelfManagedSnap(snapId))
     await ignoringAbsence(rbd.snapshotRemove.call(image.io, image.headerOid, { snapId }))

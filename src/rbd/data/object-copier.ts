@@ -1,0 +1,252 @@
+import { assert } from '../../base/assert.ts'
+import { Extents } from '../../base/extents.ts'
+import type { Semaphore } from '../../base/semaphore.ts'
+import { Errno, isErrno } from '../../rados/errors.ts'
+import type { IoCtx, SnapSet } from '../../rados/io-ctx.ts'
+import { ReadOperation, WriteOperation } from '../../rados/operation.ts'
+import { dataObjectName } from '../names.ts'
+import type { BufferPool } from './buffer-pool.ts'
+import type { DestinationMaps, StepOutcome } from './destination-maps.ts'
+import { changeBetween, cloneAt, type ObjectChange } from './extent-diff.ts'
+import { coalesce, readPieces, writeParts, writeWhole, type ObjectWrite, type ReadPart } from './object-writes.ts'
+
+/** One step of the copy, with its views of both images. */
+export interface StepViews {
+  sourceSnap: bigint
+  /** objects of the source's image at this snapshot: higher ones do not exist, whatever is left of them */
+  objects: number
+  /** reads the source at the step's snapshot */
+  source: IoCtx
+  /** writes the destination under the step's snap context */
+  destination: IoCtx
+}
+
+export interface CopierOptions {
+  fromSnap: bigint
+  /** objects of the source's image at `fromSnap` */
+  fromObjects: number
+  steps: readonly StepViews[]
+  sourcePrefix: string
+  destinationPrefix: string
+  objectSize: number
+  /** Objects of the destination hide data of a parent: an empty one is not the same as none. */
+  hidesParent: boolean
+  /** Whether the object is known not to have existed at `fromSnap`. */
+  isNew(object: number): boolean
+  maps: DestinationMaps
+  byteBudget: Semaphore
+  buffers: BufferPool
+  signal: AbortSignal
+}
+
+export interface ObjectCopied {
+  bytesRead: number
+  bytesWritten: number
+}
+
+interface StepPlan {
+  views: StepViews
+  /** what to read the step's state from: the newest step that has the same clone */
+  readFrom: IoCtx
+  change: ObjectChange
+  exists: boolean
+}
+
+/**
+ * Copies one object through all steps, oldest first. Doing it again after a crash gives the same result, from whatever state the crash
+ * left: each step writes every byte that it changed since the step before, and what was written under a newer snap context stays in the
+ * clones made then, since an OSD never clones for a context older than the object's.
+ */
+export class ObjectCopier {
+  constructor(private readonly options: CopierOptions) {}
+
+  /** Rejects with RadosError, or the signal's reason between two operations. */
+  async copy(object: number): Promise<ObjectCopied> {
+    const { steps, isNew, maps } = this.options
+    const result: ObjectCopied = { bytesRead: 0, bytesWritten: 0 }
+    const only = steps.length === 1 ? steps[0]! : undefined
+    if (only && object < only.objects && isNew(object)) {
+      await this.copyNew(object, only, result)
+      return result
+    }
+    const plans = this.plan(object, await this.listSnaps(object))
+    const outcomes: StepOutcome[] = plans.map(({ change, exists }) => ({ exists, changed: change.type !== 'none' }))
+    if (outcomes.every(({ changed, exists }) => !changed && !exists)) {
+      // what an abandoned copy of another snapshot may have left
+      if (maps.mayExist(object)) await this.remove(object, steps[0]!.destination)
+      await maps.settle(object, outcomes)
+      return result
+    }
+    await maps.prepare(object, outcomes)
+    for (const [index, plan] of plans.entries()) {
+      if (plan.change.type === 'none') {
+        if (index > 0) outcomes[index]!.exists = outcomes[index - 1]!.exists
+        continue
+      }
+      this.options.signal.throwIfAborted()
+      outcomes[index]!.exists = await this.apply(object, plan, result)
+    }
+    await maps.settle(object, outcomes)
+    return result
+  }
+
+  private plan(object: number, set: SnapSet | undefined): StepPlan[] {
+    const { fromSnap, fromObjects, steps } = this.options
+    const clones = steps.map(({ sourceSnap, objects }) => (set && object < objects ? cloneAt(set, sourceSnap) : undefined))
+    let before = set && object < fromObjects ? cloneAt(set, fromSnap) : undefined
+    return steps.map((views, index) => {
+      const clone = clones[index]
+      const change: ObjectChange = set ? changeBetween(set, before, clone) : { type: 'none' }
+      before = clone
+      const newest = clone === undefined ? index : clones.lastIndexOf(clone)
+      return { views, readFrom: steps[newest]!.source, change, exists: clone !== undefined }
+    })
+  }
+
+  private async listSnaps(object: number): Promise<SnapSet | undefined> {
+    const { steps, sourcePrefix } = this.options
+    try {
+      return await steps[0]!.source.listSnaps(dataObjectName(sourcePrefix, object))
+    } catch (error) {
+      if (isErrno(error, Errno.ENOENT)) return undefined
+      throw error
+    }
+  }
+
+  /** The object was not there before and one step brings it: no need to ask for its clones. */
+  private async copyNew(object: number, step: StepViews, result: ObjectCopied): Promise<void> {
+    const { maps, objectSize } = this.options
+    const marked = maps.prepare(object, [{ exists: true, changed: true }])
+    marked.catch(() => undefined) // awaited before the write
+    const outcome = await this.withBuffer(objectSize, async (buffer) => {
+      const data = await this.readWhole(object, step.source, buffer)
+      if (data === undefined) return undefined
+      result.bytesRead += data.length
+      await marked
+      return this.writeObject(object, step.destination, writeWhole(data, this.options.hidesParent), result)
+    })
+    let exists = outcome
+    if (exists === undefined) {
+      await marked
+      exists = false
+      await this.remove(object, step.destination)
+    }
+    await maps.settle(object, [{ exists, changed: true }])
+  }
+
+  /** Resolves with whether the object exists now. */
+  private async apply(object: number, plan: StepPlan, result: ObjectCopied): Promise<boolean> {
+    const { change, views } = plan
+    switch (change.type) {
+      case 'none':
+        return plan.exists
+      case 'removed':
+        await this.remove(object, views.destination)
+        return false
+      case 'created':
+        return this.applyWhole(object, plan, change.size, result)
+      case 'changed': {
+        if (change.size === 0) return this.applyWhole(object, plan, 0, result)
+        const extents = coalesce(change.extents)
+        const done = await this.applyParts(object, plan, extents, change.shrunk ? change.size : undefined, result)
+        return done ?? this.applyWhole(object, plan, change.size, result)
+      }
+    }
+  }
+
+  private async applyWhole(object: number, { readFrom, views }: StepPlan, size: number, result: ObjectCopied): Promise<boolean> {
+    return this.withBuffer(size, async (buffer) => {
+      const data = size === 0 ? buffer.subarray(0, 0) : await this.readExisting(object, readFrom, buffer.subarray(0, size))
+      result.bytesRead += data.length
+      return this.writeObject(object, views.destination, writeWhole(data, this.options.hidesParent), result)
+    })
+  }
+
+  /** Undefined when the destination has no object to change. */
+  private async applyParts(
+    object: number,
+    { readFrom, views }: StepPlan,
+    extents: Extents,
+    shrunkTo: number | undefined,
+    result: ObjectCopied,
+  ): Promise<boolean | undefined> {
+    const { hidesParent, maps } = this.options
+    const pieces = readPieces(extents)
+    const total = pieces.reduce((sum, [, length]) => sum + length, 0)
+    return this.withBuffer(total, async (buffer) => {
+      const parts = await this.readParts(object, readFrom, pieces, buffer)
+      for (const { data } of parts) result.bytesRead += data.length
+      // without the object at the destination its parent shows through: a part alone would hide the rest
+      const write = writeParts(parts, extents, shrunkTo, hidesParent)
+      if (write.onlyZeros && !hidesParent && maps.mayExist(object) === false) return false
+      try {
+        return await this.writeObject(object, views.destination, write, result)
+      } catch (error) {
+        if (hidesParent && isErrno(error, Errno.ENOENT)) return undefined
+        throw error
+      }
+    })
+  }
+
+  private async readParts(object: number, from: IoCtx, pieces: readonly (readonly [number, number])[], buffer: Buffer): Promise<ReadPart[]> {
+    if (pieces.length === 0) return []
+    const { sourcePrefix, signal } = this.options
+    const operation = new ReadOperation()
+    let at = 0
+    const handles = pieces.map(([offset, length]) => {
+      const handle = operation.read(offset, length, buffer.subarray(at, at + length))
+      at += length
+      return { offset, handle }
+    })
+    const results = await from.read(dataObjectName(sourcePrefix, object), operation, { signal })
+    return handles.map(({ offset, handle }) => ({ offset, data: results.get(handle) }))
+  }
+
+  private async readExisting(object: number, from: IoCtx, buffer: Buffer): Promise<Buffer> {
+    const [part] = await this.readParts(object, from, [[0, buffer.length]], buffer)
+    return part!.data
+  }
+
+  private async readWhole(object: number, from: IoCtx, buffer: Buffer): Promise<Buffer | undefined> {
+    try {
+      return await this.readExisting(object, from, buffer.subarray(0, this.options.objectSize))
+    } catch (error) {
+      if (isErrno(error, Errno.ENOENT)) return undefined
+      throw error
+    }
+  }
+
+  private async writeObject(object: number, to: IoCtx, write: ObjectWrite, result: ObjectCopied): Promise<boolean> {
+    if (!write.operation) {
+      await this.remove(object, to)
+      return false
+    }
+    assert(write.operation.steps.length > 0, 'a write has steps')
+    // without the signal: nothing of this copy may reach the image after it has ended
+    await to.write(dataObjectName(this.options.destinationPrefix, object), write.operation)
+    result.bytesWritten += write.bytes
+    return true
+  }
+
+  private async remove(object: number, to: IoCtx): Promise<void> {
+    try {
+      await to.write(dataObjectName(this.options.destinationPrefix, object), new WriteOperation().remove())
+    } catch (error) {
+      if (!isErrno(error, Errno.ENOENT)) throw error
+    }
+  }
+
+  /** A buffer of `length` bytes within the budget. After a failure it is not used again: a native read may still write to it. */
+  private async withBuffer<T>(length: number, task: (buffer: Buffer) => Promise<T>): Promise<T> {
+    const { byteBudget, buffers, signal } = this.options
+    const release = await byteBudget.acquire(length, signal)
+    try {
+      const buffer = buffers.take(length)
+      const value = await task(buffer)
+      buffers.give(buffer)
+      return value
+    } finally {
+      release()
+    }
+  }
+}

@@ -1,0 +1,49 @@
+import { metadataList, metadataRemove, metadataSet } from '../../cls/rbd/client.ts'
+import { Errno, isErrno } from '../../rados/errors.ts'
+import type { IoCtx } from '../../rados/io-ctx.ts'
+import type { Image } from '../image.ts'
+import { headerName } from '../names.ts'
+import { changeHeader, invoke, type OperationOptions } from './invoke.ts'
+
+/** keys read at once (librbd/image/GetMetadataRequest.cc) */
+const pageSize = 128
+
+/** All metadata of an image, in byte order of the keys. */
+export async function listMetadata(io: IoCtx, imageId: string, signal?: AbortSignal): Promise<Map<string, Buffer>> {
+  const all = new Map<string, Buffer>()
+  for (let startAfter = ''; ; ) {
+    const page = await metadataList.call(io, headerName(imageId), { startAfter, max: pageSize }, { signal })
+    for (const [key, value] of page) {
+      all.set(key, value)
+      startAfter = key
+    }
+    if (page.size < pageSize) return all
+  }
+}
+
+/** Sets one key, by the lock owner. */
+export function setMetadata(image: Image, key: string, value: string, options?: OperationOptions): Promise<void> {
+  const local = () => setMetadataHere(image, new Map([[key, Buffer.from(value)]]))
+  return invoke(image, { name: 'set metadata', local, request: { type: 'metadataUpdate', key, value } }, options)
+}
+
+/** Sets several keys at once, here and now. */
+export function setMetadataHere(image: Image, metadata: Map<string, Buffer>): Promise<void> {
+  return changeHeader(image, () => metadataSet.call(image.io, image.headerOid, { metadata }))
+}
+
+/** Removes one key, by the lock owner; a key that is not there is no error. */
+export function removeMetadata(image: Image, key: string, options?: OperationOptions): Promise<void> {
+  const local = () => removeMetadataHere(image, key)
+  return invoke(image, { name: 'remove metadata', local, request: { type: 'metadataUpdate', key, value: undefined } }, options)
+}
+
+export function removeMetadataHere(image: Image, key: string): Promise<void> {
+  return changeHeader(image, async () => {
+    try {
+      await metadataRemove.call(image.io, image.headerOid, { key })
+    } catch (error) {
+      if (!isErrno(error, Errno.ENOENT)) throw error
+    }
+  })
+}

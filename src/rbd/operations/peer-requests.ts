@@ -1,0 +1,56 @@
+import { Errno } from '../../rados/errors.ts'
+import type { Progress } from '../header-watcher.ts'
+import { findSnapshotByName, type ImageSnapshot } from '../header.ts'
+import type { Image } from '../image.ts'
+import type { OperationMessage } from '../notify/image-messages.ts'
+import { updateFeaturesHere } from './features.ts'
+import { operationError } from './invoke.ts'
+import { removeMetadataHere, setMetadataHere } from './metadata.ts'
+import { renameImageHere } from './rename-image.ts'
+import { resizeImageHere } from './resize.ts'
+import { createSnapshotHere } from './snapshot-create.ts'
+import { protectSnapshotHere, renameSnapshotHere, unprotectSnapshotHere } from './snapshot-edit.ts'
+import { removeSnapshotHere } from './snapshot-remove.ts'
+
+/** Does what a peer has asked the owner of the lock for. Rejects with RadosError: EOPNOTSUPP makes the peer ask for the lock instead. */
+export async function executePeerRequest(image: Image, message: OperationMessage, progress: Progress): Promise<void> {
+  if (!image.lock) throw operationError(image, Errno.EROFS, message.type)
+  await image.refreshIfNeeded()
+  await image.lock.use(() => execute(image, message, progress))
+}
+
+function execute(image: Image, message: OperationMessage, progress: Progress): Promise<void> {
+  switch (message.type) {
+    case 'snapCreate':
+      return createSnapshotHere(image, { name: message.name, namespace: message.namespace }).then(() => undefined)
+    case 'snapRemove':
+      return removeSnapshotHere(image, requireSnapshot(image, message).id)
+    case 'snapRename':
+      return renameSnapshotHere(image, message.snapId, message.name)
+    case 'snapProtect':
+      return protectSnapshotHere(image, requireSnapshot(image, message).id)
+    case 'snapUnprotect':
+      return unprotectSnapshotHere(image, requireSnapshot(image, message).id)
+    case 'resize':
+      return resizeImageHere(image, message, { progress })
+    case 'rename':
+      return renameImageHere(image, message.imageName)
+    case 'updateFeatures':
+      return updateFeaturesHere(image, message)
+    case 'metadataUpdate': {
+      const { key, value } = message
+      return value === undefined ? removeMetadataHere(image, key) : setMetadataHere(image, new Map([[key, Buffer.from(value)]]))
+    }
+    case 'flatten':
+    case 'migrate':
+    case 'sparsify':
+    case 'rebuildObjectMap':
+      return Promise.reject(operationError(image, Errno.EOPNOTSUPP, message.type))
+  }
+}
+
+function requireSnapshot(image: Image, { namespace, name, type }: Extract<OperationMessage, { namespace: unknown }>): ImageSnapshot {
+  const snapshot = findSnapshotByName(image.header, namespace.type, name)
+  if (!snapshot) throw operationError(image, Errno.ENOENT, `${type} ${name}`)
+  return snapshot
+}

@@ -1,0 +1,67 @@
+import { setSize } from '../../cls/rbd/client.ts'
+import { Errno } from '../../rados/errors.ts'
+import { MAX_OBJECT_MAP_OBJECTS } from '../data/object-states.ts'
+import { layoutOf, objectCount } from '../data/striping.ts'
+import { FEATURE_OBJECT_MAP, hasFeature } from '../features.ts'
+import type { Progress } from '../header-watcher.ts'
+import type { Image } from '../image.ts'
+import { trimData } from '../trim.ts'
+import { changeHeader, invoke, operationError, type OperationOptions } from './invoke.ts'
+
+export interface Resize {
+  /** bytes */
+  size: number
+  /** without it a smaller size is refused with EINVAL */
+  allowShrink: boolean
+}
+
+/** Gives an image another size, by the lock owner. What a shrink cuts off is removed, except from snapshots. */
+export function resizeImage(image: Image, resize: Resize, options?: OperationOptions): Promise<void> {
+  return invoke(
+    image,
+    { name: 'resize', local: () => resizeImageHere(image, resize, options), request: { type: 'resize', ...resize } },
+    options,
+  )
+}
+
+/**
+ *     grow:   object map → header → peers told
+ *     shrink: data → header → object map → peers told
+ *
+ * so that the object map is never smaller than the image (librbd/operation/ResizeRequest.cc). The lock must be ours, if the image has one.
+ */
+export function resizeImageHere(image: Image, { size, allowShrink }: Resize, options: OperationOptions = {}): Promise<void> {
+  return changeHeader(image, async () => {
+    const { header, objectMap } = image
+    const objects = objectCount(layoutOf(header), size)
+    if (size < header.size && !allowShrink) throw operationError(image, Errno.EINVAL, 'shrink')
+    if (hasFeature(header.features, FEATURE_OBJECT_MAP) && objects > MAX_OBJECT_MAP_OBJECTS) {
+      throw operationError(image, Errno.EINVAL, 'resize beyond what object maps can hold')
+    }
+    if (size > header.size) await objectMap?.resize(objects)
+    if (size < header.size) {
+      await trimData(size, {
+        data: image.data(),
+        header,
+        objectMap,
+        concurrency: image.numericOption('rbd_concurrent_management_ops', 10),
+        onProgress: toProgress(options.progress),
+        signal: options.signal,
+      })
+    }
+    if (size !== header.size) await setSize.call(image.io, image.headerOid, { size })
+    if (size < header.size) await objectMap?.resize(objects)
+  })
+}
+
+/** Peers need to hear something now and then, not of every object. */
+function toProgress(progress: Progress | undefined): ((done: number, total: number) => void) | undefined {
+  if (!progress) return undefined
+  let percent = -1
+  return (done, total) => {
+    const now = Math.floor((done * 100) / total)
+    if (now === percent) return
+    percent = now
+    progress(BigInt(done), BigInt(total))
+  }
+}

@@ -1,0 +1,84 @@
+import { Errno, isErrno } from '../rados/errors.ts'
+import type { IoCtx } from '../rados/io-ctx.ts'
+import { WriteOperation } from '../rados/operation.ts'
+import type { ObjectMap } from './data/object-map.ts'
+import { ObjectState } from './data/object-states.ts'
+import { imageToObjects, layoutOf, objectCount } from './data/striping.ts'
+import { FLAG_OBJECT_MAP_INVALID } from './features.ts'
+import type { ImageHeader } from './header.ts'
+import { dataObjectName } from './names.ts'
+import { forEachInRange } from './parallel.ts'
+
+export interface TrimOptions {
+  /** under the image's snap context: snapshots keep what is trimmed */
+  data: IoCtx
+  header: ImageHeader
+  objectMap: ObjectMap | undefined
+  /** objects at a time (rbd_concurrent_management_ops) */
+  concurrency: number
+  onProgress?: ((removed: number, total: number) => void) | undefined
+  signal?: AbortSignal | undefined
+}
+
+/**
+ * Removes an image's data behind `size` (librbd/operation/TrimRequest.cc): whole objects go, those on the boundary lose their ends. Striped
+ * images keep the objects of the last period and lose their parts of it.
+ */
+export async function trimData(size: number, options: TrimOptions): Promise<void> {
+  const { data, header, objectMap, concurrency, signal } = options
+  const layout = layoutOf(header)
+  const period = layout.objectSize * layout.stripeCount
+  const keptPeriods = Math.ceil(size / period)
+  const firstRemoved = keptPeriods * layout.stripeCount
+  const objects = objectCount(layout, header.size)
+
+  if (firstRemoved < objects) {
+    const invalid = (header.flags & FLAG_OBJECT_MAP_INVALID) !== 0n
+    const known = invalid ? undefined : objectMap?.states
+    await objectMap?.update(firstRemoved, objects, ObjectState.pending, ObjectState.exists)
+    let removed = 0
+    await forEachInRange(
+      firstRemoved,
+      objects,
+      concurrency,
+      async (objectNumber) => {
+        if (!known || known.get(objectNumber) !== ObjectState.nonexistent) await removeObject(data, dataObjectName(header.objectPrefix, objectNumber))
+        options.onProgress?.(++removed, objects - firstRemoved)
+      },
+      signal,
+    )
+    await objectMap?.update(firstRemoved, objects, ObjectState.nonexistent, ObjectState.pending)
+  }
+
+  const boundaryEnd = Math.min(keptPeriods * period, header.size)
+  if (boundaryEnd <= size) return
+  for (const { objectNumber, offset } of imageToObjects(layout, size, boundaryEnd - size)) {
+    signal?.throwIfAborted()
+    await truncateObject(options, objectNumber, offset)
+  }
+}
+
+/** The part of an object from `offset` on: everything of it that is behind the image's new end. */
+async function truncateObject({ data, header, objectMap }: TrimOptions, objectNumber: number, offset: number): Promise<void> {
+  const oid = dataObjectName(header.objectPrefix, objectNumber)
+  if (offset === 0) {
+    await objectMap?.update(objectNumber, objectNumber + 1, ObjectState.pending, ObjectState.exists)
+    await removeObject(data, oid)
+    await objectMap?.update(objectNumber, objectNumber + 1, ObjectState.nonexistent, ObjectState.pending)
+    return
+  }
+  try {
+    await objectMap?.update(objectNumber, objectNumber + 1, ObjectState.exists, ObjectState.existsClean)
+    await data.write(oid, new WriteOperation().assertExists().truncate(offset))
+  } catch (error) {
+    if (!isErrno(error, Errno.ENOENT)) throw error
+  }
+}
+
+async function removeObject(data: IoCtx, oid: string): Promise<void> {
+  try {
+    await data.remove(oid)
+  } catch (error) {
+    if (!isErrno(error, Errno.ENOENT)) throw error
+  }
+}
