@@ -1,10 +1,17 @@
+import { assert } from '../../base/assert.ts'
 import type { Log } from '../../base/log.ts'
 import type { Semaphore } from '../../base/semaphore.ts'
-import type { IoCtx, SnapId } from '../../rados/io-ctx.ts'
+import { NO_SNAP, type IoCtx, type SnapId } from '../../rados/io-ctx.ts'
 import type { ImageHeader } from '../header.ts'
 import type { BufferPool } from './buffer-pool.ts'
 import type { CopyStep } from './copy-steps.ts'
+import { DestinationMaps } from './destination-maps.ts'
+import { ObjectCopier } from './object-copier.ts'
+import { diffObjects, DiffState, type ObjectDiff } from './object-diff.ts'
 import type { ObjectMap } from './object-map.ts'
+import { ObjectState } from './object-states.ts'
+import { layoutOf, objectCount, sameLayout, type Layout } from './striping.ts'
+import { TwoBitVector } from './two-bit-vector.ts'
 
 /** One image of a copy. The io contexts stay the caller's; views that the copy needs are duplicated from them and closed by it. */
 export interface CopySide {
@@ -39,6 +46,11 @@ export interface CopyRequest {
   steps: readonly CopyStep[]
   /** The first object to copy: what an earlier run of the same steps reported as `objects`. */
   resumeFrom?: number | undefined
+  /**
+   * A copy of other steps to this destination was given up before: what it made and the source no longer has is to go. Needed only
+   * without an object map, which tells of such objects by itself.
+   */
+  leftovers?: boolean | undefined
   /** objects in flight (rbd_concurrent_management_ops) */
   concurrency: number
   /** bytes in flight, shared by all copies of the process */
@@ -53,9 +65,190 @@ export interface CopyRequest {
   log: Log
 }
 
+/** What is left to do, and what was done. */
+interface CopyState {
+  /** the first object that nobody has taken yet */
+  cursor: number
+  /** the object that each worker is at */
+  active: (number | undefined)[]
+  reported: number
+  result: CopyResult
+}
+
 /**
  * Makes the destination's head, and the snapshots that the steps name, equal to the source's. Neither image may change meanwhile: the
  * source is read at snapshots, the destination is locked by the caller. Rejects with RadosError, or the signal's reason; a later run with
  * the same steps goes on where this one was.
+ *
+ *     object maps of the source → objects that changed → for each, up to `concurrency` at once:
+ *       clones (list-snaps) → parts that changed, step by step → object map says "exists" → read at the source's snapshot →
+ *       write under the destination's snap context → object map, if the object is gone
  */
-export type CopyImage = (request: CopyRequest) => Promise<CopyResult>
+export async function copyImage(request: CopyRequest): Promise<CopyResult> {
+  const { source, destination, fromSnap, steps, log } = request
+  const layout = layoutOf(source.header)
+  checkLayouts(layout, layoutOf(destination.header))
+  const last = steps.at(-1)
+  assert(last?.destinationSnap === NO_SNAP, 'the last step goes to the head')
+  const objectsAt = (snap: SnapId) => (snap === 0n ? 0 : objectCount(layout, snapshotSize(source.header, snap)))
+
+  // work's abort: the caller's, or the first failure of a worker
+  const failed = new AbortController()
+  const signal = request.signal ? AbortSignal.any([request.signal, failed.signal]) : failed.signal
+  signal.throwIfAborted()
+
+  const diff = await diffObjects(source.io, source.header, fromSnap, last.sourceSnap, signal)
+  if (!diff.known) log.info({ reason: diff.reason }, 'looking at every object')
+  const objectMap = request.objectMap
+  const finalObjects = objectsAt(last.sourceSnap)
+  if (objectMap && objectMap.states.length < finalObjects) await objectMap.resize(finalObjects)
+  const initial = objectMap && new TwoBitVector(objectMap.states.length, Uint8Array.from(objectMap.states.bytes))
+  const total = Math.max(objectsAt(fromSnap), ...steps.map(({ sourceSnap }) => objectsAt(sourceSnap)), initial?.length ?? 0)
+  const work = diff.known ? findWork(diff.states, initial, total) : undefined
+  const next = (from: number, wanted: number) => (work ? work.next(from, wanted) : from)
+  const firstObject = Math.min(request.resumeFrom ?? 0, total)
+
+  const views: IoCtx[] = []
+  const view = (io: IoCtx) => {
+    views.push(io)
+    return io
+  }
+  try {
+    const maps = await DestinationMaps.open(destination, objectMap, initial, steps, diff, firstObject, (from) =>
+      work ? work.next(from, WORK_WRITE) : Infinity,
+    )
+    const copier = new ObjectCopier({
+      fromSnap,
+      fromObjects: objectsAt(fromSnap),
+      steps: steps.map((step) => ({
+        sourceSnap: step.sourceSnap,
+        objects: objectsAt(step.sourceSnap),
+        source: view(source.data.duplicate({ readSnap: step.sourceSnap })),
+        destination: view(destination.data.duplicate({ readSnap: NO_SNAP, snapContext: step.snapContext })),
+      })),
+      sourcePrefix: source.header.objectPrefix,
+      destinationPrefix: destination.header.objectPrefix,
+      objectSize: layout.objectSize,
+      hidesParent: destination.header.parent !== undefined,
+      isNew: newObjects(request, diff),
+      leftovers: request.leftovers ?? false,
+      maps,
+      byteBudget: request.byteBudget,
+      buffers: request.buffers,
+      signal,
+    })
+    const state: CopyState = {
+      cursor: next(firstObject, WORK_ANY),
+      active: [],
+      reported: firstObject,
+      result: { objectsExamined: 0, bytesRead: 0, bytesWritten: 0 },
+    }
+    const worker = async (index: number) => {
+      while (state.cursor < total) {
+        signal.throwIfAborted()
+        const object = state.cursor
+        state.cursor = next(object + 1, WORK_ANY)
+        state.active[index] = object
+        const { bytesRead, bytesWritten } = await copier.copy(object)
+        state.active[index] = undefined
+        state.result.objectsExamined++
+        state.result.bytesRead += bytesRead
+        state.result.bytesWritten += bytesWritten
+        report(request, state, total)
+      }
+    }
+    const workers = Array.from({ length: Math.max(1, request.concurrency) }, async (_, index) => {
+      try {
+        await worker(index)
+      } catch (error) {
+        failed.abort(error)
+        throw error
+      }
+    })
+    // all of them end before this does: no write of this copy may come later
+    await Promise.allSettled(workers)
+    await Promise.all(workers)
+    signal.throwIfAborted()
+    await dropMapTail(request, layout, finalObjects)
+    report(request, { ...state, cursor: total }, total)
+    return state.result
+  } finally {
+    for (const io of views) io.close()
+  }
+}
+
+function report(request: CopyRequest, state: CopyState, total: number): void {
+  let objects = Math.min(state.cursor, total)
+  for (const active of state.active) if (active !== undefined && active < objects) objects = active
+  if (objects <= state.reported) return
+  state.reported = objects
+  request.onProgress?.({ objects, totalObjects: total, bytesRead: state.result.bytesRead })
+}
+
+function checkLayouts(source: Layout, destination: Layout): void {
+  if (sameLayout(source, destination)) return
+  const text = ({ objectSize, stripeUnit, stripeCount }: Layout) => `${objectSize}/${stripeUnit}/${stripeCount}`
+  throw new LayoutMismatch(
+    `the images are laid out differently (object size/stripe unit/stripe count): source ${text(source)}, destination ${text(destination)}`,
+  )
+}
+
+/** A replica has its primary's object size and striping, or it is no replica of it. */
+export class LayoutMismatch extends Error {
+  override name = 'LayoutMismatch'
+}
+
+function snapshotSize(header: ImageHeader, snap: SnapId): number {
+  const size = header.snapshots.find(({ id }) => id === snap)?.size
+  if (size === undefined) throw new SnapshotGone(`image ${header.name} has no snapshot ${snap}`)
+  return size
+}
+
+/** A snapshot of the source that a step names is no longer there: the steps have to be planned anew. */
+export class SnapshotGone extends Error {
+  override name = 'SnapshotGone'
+}
+
+/** values of the vector of work: what is to be done with an object */
+const work = { none: 0, write: 1, remove: 2 } as const
+const WORK_WRITE = 1 << work.write
+const WORK_ANY = WORK_WRITE | (1 << work.remove)
+
+/**
+ * What object maps leave to do: copy what changed, and look at what the destination has and the source has not (left by a copy of
+ * another snapshot that was given up).
+ */
+function findWork(diff: TwoBitVector, destination: TwoBitVector | undefined, total: number): TwoBitVector {
+  const result = new TwoBitVector(total)
+  const padded = diff.length === total ? diff : diff.resized(total)
+  const there = destination && (destination.length === total ? destination : destination.resized(total))
+  for (let at = 0; at < result.bytes.length; at++) result.bytes[at] = workTable[(padded.bytes[at]! << 8) | (there?.bytes[at] ?? 0)]!
+  return result
+}
+
+const workTable = new Uint8Array(65536)
+for (let pair = 0; pair < 65536; pair++) {
+  for (let shift = 0; shift < 8; shift += 2) {
+    const diff = (pair >> (8 + shift)) & 3
+    const there = ((pair >> shift) & 3) !== ObjectState.nonexistent
+    const todo =
+      diff === DiffState.dataUpdated ? work.write : diff === DiffState.holeUpdated || (diff === DiffState.hole && there) ? work.remove : work.none
+    workTable[pair]! |= todo << shift
+  }
+}
+
+/** Which objects are known not to have existed at the start. */
+function newObjects({ fromSnap, destination }: CopyRequest, diff: ObjectDiff): (object: number) => boolean {
+  if (fromSnap === 0n) return () => true
+  // copying up puts a parent's data into older snapshots' objects too, after their maps were written
+  if (!diff.known || !diff.start || destination.header.parent) return () => false
+  const { start } = diff
+  return (object) => object >= start.length || start.get(object) === ObjectState.nonexistent
+}
+
+/** Gives back the end of the object map when the image was made smaller before the copy. */
+async function dropMapTail({ objectMap, destination }: CopyRequest, layout: Layout, finalObjects: number): Promise<void> {
+  if (!objectMap) return
+  const needed = Math.max(finalObjects, objectCount(layout, destination.header.size))
+  if (objectMap.states.length > needed) await objectMap.resize(needed)
+}

@@ -42,6 +42,7 @@ export class DestinationMaps {
 
   private constructor(
     private readonly head: ObjectMap | undefined,
+    private readonly initial: ObjectStates | undefined,
     private readonly snapshots: readonly SnapshotMap[],
     /** Told what changed before the first step since the snapshot before it: that was noted in the map of a younger snapshot. */
     private readonly carried: ObjectStates | undefined,
@@ -50,12 +51,14 @@ export class DestinationMaps {
   ) {}
 
   /**
+   * @param initial the head's map as it was
    * @param firstObject objects below it are in the snapshots' maps already
    * @param nextWork the first object from a number that exists at the end and will be written
    */
   static async open(
     destination: CopySide,
     head: ObjectMap | undefined,
+    initial: ObjectStates | undefined,
     steps: readonly CopyStep[],
     diff: ObjectDiff,
     firstObject: number,
@@ -63,7 +66,7 @@ export class DestinationMaps {
   ): Promise<DestinationMaps> {
     const { header } = destination
     const fastDiff = hasFeature(header.features, FEATURE_FAST_DIFF)
-    if (!head || steps.length === 1) return new DestinationMaps(head, [], undefined, fastDiff, nextWork)
+    if (!head || steps.length === 1) return new DestinationMaps(head, initial, [], undefined, fastDiff, nextWork)
     const snapshots: SnapshotMap[] = []
     let carried: ObjectStates | undefined
     for (const { snap, step, mapped } of affectedSnapshots(steps, header.snapshots.map(({ id }) => id))) {
@@ -72,17 +75,17 @@ export class DestinationMaps {
       snapshots.push({ updater: map, step, mapped })
     }
     const before = carried && new TwoBitVector(carried.length, Uint8Array.from(carried.bytes))
-    const maps = new DestinationMaps(head, snapshots, before, fastDiff, nextWork)
+    const maps = new DestinationMaps(head, initial, snapshots, before, fastDiff, nextWork)
     if (diff.known) {
       for (const { updater, mapped } of snapshots) if (mapped) await maps.markUnchanged(destination, updater, diff.states, firstObject)
     }
     return maps
   }
 
-  /** Whether the head may have the object, as far as its map tells; undefined without one. */
-  mayExist(object: number): boolean | undefined {
-    if (!this.head) return undefined
-    return object < this.head.states.length && this.head.expected(object) !== ObjectState.nonexistent
+  /** Whether the head's map said before the copy that the object may exist; undefined without a map. */
+  existed(object: number): boolean | undefined {
+    if (!this.initial) return undefined
+    return object < this.initial.length && this.initial.get(object) !== ObjectState.nonexistent
   }
 
   /** Before the object's first write. */

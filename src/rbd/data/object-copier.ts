@@ -33,6 +33,8 @@ export interface CopierOptions {
   hidesParent: boolean
   /** Whether the object is known not to have existed at `fromSnap`. */
   isNew(object: number): boolean
+  /** The destination may have objects that the source never had at any of the snapshots, whatever its object map says. */
+  leftovers: boolean
   maps: DestinationMaps
   byteBudget: Semaphore
   buffers: BufferPool
@@ -73,7 +75,7 @@ export class ObjectCopier {
     const outcomes: StepOutcome[] = plans.map(({ change, exists }) => ({ exists, changed: change.type !== 'none' }))
     if (outcomes.every(({ changed, exists }) => !changed && !exists)) {
       // what an abandoned copy of another snapshot may have left
-      if (maps.mayExist(object)) await this.remove(object, steps[0]!.destination)
+      await this.removeLeftover(object, steps[0]!.destination)
       await maps.settle(object, outcomes)
       return result
     }
@@ -84,7 +86,8 @@ export class ObjectCopier {
         continue
       }
       this.options.signal.throwIfAborted()
-      outcomes[index]!.exists = await this.apply(object, plan, result)
+      const existsBefore = outcomes.slice(0, index).some(({ exists, changed }) => exists && changed)
+      outcomes[index]!.exists = await this.apply(object, plan, existsBefore, result)
     }
     await maps.settle(object, outcomes)
     return result
@@ -129,13 +132,16 @@ export class ObjectCopier {
     if (exists === undefined) {
       await marked
       exists = false
-      await this.remove(object, step.destination)
+      await this.removeLeftover(object, step.destination)
     }
     await maps.settle(object, [{ exists, changed: true }])
   }
 
-  /** Resolves with whether the object exists now. */
-  private async apply(object: number, plan: StepPlan, result: ObjectCopied): Promise<boolean> {
+  /**
+   * Resolves with whether the object exists now.
+   * @param existsBefore whether an earlier step of this copy wrote it
+   */
+  private async apply(object: number, plan: StepPlan, existsBefore: boolean, result: ObjectCopied): Promise<boolean> {
     const { change, views } = plan
     switch (change.type) {
       case 'none':
@@ -148,7 +154,7 @@ export class ObjectCopier {
       case 'changed': {
         if (change.size === 0) return this.applyWhole(object, plan, 0, result)
         const extents = coalesce(change.extents)
-        const done = await this.applyParts(object, plan, extents, change.shrunk ? change.size : undefined, result)
+        const done = await this.applyParts(object, plan, extents, change.shrunk ? change.size : undefined, existsBefore, result)
         return done ?? this.applyWhole(object, plan, change.size, result)
       }
     }
@@ -168,6 +174,7 @@ export class ObjectCopier {
     { readFrom, views }: StepPlan,
     extents: Extents,
     shrunkTo: number | undefined,
+    existsBefore: boolean,
     result: ObjectCopied,
   ): Promise<boolean | undefined> {
     const { hidesParent, maps } = this.options
@@ -178,7 +185,7 @@ export class ObjectCopier {
       for (const { data } of parts) result.bytesRead += data.length
       // without the object at the destination its parent shows through: a part alone would hide the rest
       const write = writeParts(parts, extents, shrunkTo, hidesParent)
-      if (write.onlyZeros && !hidesParent && maps.mayExist(object) === false) return false
+      if (write.onlyZeros && !hidesParent && !existsBefore && maps.existed(object) === false) return false
       try {
         return await this.writeObject(object, views.destination, write, result)
       } catch (error) {
@@ -234,6 +241,10 @@ export class ObjectCopier {
     } catch (error) {
       if (!isErrno(error, Errno.ENOENT)) throw error
     }
+  }
+
+  private async removeLeftover(object: number, to: IoCtx): Promise<void> {
+    if (this.options.maps.existed(object) ?? this.options.leftovers) await this.remove(object, to)
   }
 
   /** A buffer of `length` bytes within the budget. After a failure it is not used again: a native read may still write to it. */
