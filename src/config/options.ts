@@ -92,7 +92,7 @@ export class Options {
   /** What each source says, the weakest first. */
   settings(name: string): { source: OptionSource; text: string }[] {
     return optionSources.flatMap((source) => {
-      const text = source === 'default' ? definitionOf(name)?.default : this.layers.get(source)!.get(name)
+      const text = this.layers.get(source)!.get(name) ?? (source === 'default' ? definitionOf(name)?.default : undefined)
       return text === undefined ? [] : [{ source, text }]
     })
   }

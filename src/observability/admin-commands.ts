@@ -18,7 +18,7 @@ export interface AdminCommand {
 
 /** Where the parts of the daemon offer commands while they live. */
 export interface AdminCommands {
-  /** Returns the function that takes the command away again. Registering the same words twice is an error. */
+  /** Returns the function that takes the command away again. Of several with the same words the newest answers. */
   register(command: AdminCommand): () => void
 }
 

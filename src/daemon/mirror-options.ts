@@ -1,0 +1,59 @@
+import type { Options } from '../config/options.ts'
+import type { MirrorOptions } from '../mirror/options.ts'
+
+/** The mirror layer's view of Ceph's options: read each time, for they may change while running. */
+export function mirrorOptions(options: Options): MirrorOptions {
+  return {
+    get concurrentImageSyncs() {
+      return options.get('rbd_mirror_concurrent_image_syncs')
+    },
+    get concurrentImageDeletions() {
+      return options.get('rbd_mirror_concurrent_image_deletions')
+    },
+    get poolReplayersRefreshInterval() {
+      return options.get('rbd_mirror_pool_replayers_refresh_interval')
+    },
+    get deleteRetryInterval() {
+      return options.get('rbd_mirror_delete_retry_interval')
+    },
+    get imageStateCheckInterval() {
+      return options.get('rbd_mirror_image_state_check_interval')
+    },
+    get leaderHeartbeatInterval() {
+      return options.get('rbd_mirror_leader_heartbeat_interval')
+    },
+    get leaderMaxMissedHeartbeats() {
+      return options.get('rbd_mirror_leader_max_missed_heartbeats')
+    },
+    get leaderMaxAcquireAttemptsBeforeBreak() {
+      return options.get('rbd_mirror_leader_max_acquire_attempts_before_break')
+    },
+    get journalCommitAge() {
+      return options.get('rbd_mirror_journal_commit_age')
+    },
+    get journalPollAge() {
+      return options.get('rbd_mirror_journal_poll_age')
+    },
+    get mirroringDeleteDelay() {
+      return options.get('rbd_mirroring_delete_delay')
+    },
+    get mirroringReplayDelay() {
+      return options.get('rbd_mirroring_replay_delay')
+    },
+    get mirroringResyncAfterDisconnect() {
+      return options.get('rbd_mirroring_resync_after_disconnect')
+    },
+    get mirroringMaxMirroringSnapshots() {
+      return options.get('rbd_mirroring_max_mirroring_snapshots')
+    },
+    get defaultDataPool() {
+      return options.get('rbd_default_data_pool')
+    },
+    get concurrentManagementOps() {
+      return options.get('rbd_concurrent_management_ops')
+    },
+    get blocklistExpireSeconds() {
+      return options.get('rbd_blocklist_expire_seconds')
+    },
+  }
+}

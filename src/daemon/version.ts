@@ -1,0 +1,11 @@
+import { readFileSync } from 'node:fs'
+
+/** The release of Ceph whose behaviour and formats this program has. */
+export const cephVersion = '18.2.7'
+export const cephRelease = 'reef'
+
+export const programVersion: string = (
+  JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
+).version
+
+export const versionLine = `rbd-mirror ${programVersion} (compatible with ceph version ${cephVersion} ${cephRelease} (stable))`
