@@ -101,9 +101,10 @@ export async function copyImage(request: CopyRequest): Promise<CopyResult> {
   if (!diff.known) log.info({ reason: diff.reason }, 'looking at every object')
   const objectMap = request.objectMap
   const finalObjects = objectsAt(last.sourceSnap)
-  if (objectMap && objectMap.states.length < finalObjects) await objectMap.resize(finalObjects)
+  const mostObjects = Math.max(...steps.map(({ sourceSnap }) => objectsAt(sourceSnap)))
+  if (objectMap && objectMap.states.length < mostObjects) await objectMap.resize(mostObjects)
   const initial = objectMap && new TwoBitVector(objectMap.states.length, Uint8Array.from(objectMap.states.bytes))
-  const total = Math.max(objectsAt(fromSnap), ...steps.map(({ sourceSnap }) => objectsAt(sourceSnap)), initial?.length ?? 0)
+  const total = Math.max(objectsAt(fromSnap), mostObjects, initial?.length ?? 0)
   const work = diff.known ? findWork(diff.states, initial, total) : undefined
   const next = (from: number, wanted: number) => (work ? work.next(from, wanted) : from)
   const firstObject = Math.min(request.resumeFrom ?? 0, total)
@@ -210,9 +211,9 @@ export class SnapshotGone extends Error {
 }
 
 /** values of the vector of work: what is to be done with an object */
-const work = { none: 0, write: 1, remove: 2 } as const
-const WORK_WRITE = 1 << work.write
-const WORK_ANY = WORK_WRITE | (1 << work.remove)
+const Work = { none: 0, write: 1, remove: 2 } as const
+const WORK_WRITE = 1 << Work.write
+const WORK_ANY = WORK_WRITE | (1 << Work.remove)
 
 /**
  * What object maps leave to do: copy what changed, and look at what the destination has and the source has not (left by a copy of
@@ -232,7 +233,11 @@ for (let pair = 0; pair < 65536; pair++) {
     const diff = (pair >> (8 + shift)) & 3
     const there = ((pair >> shift) & 3) !== ObjectState.nonexistent
     const todo =
-      diff === DiffState.dataUpdated ? work.write : diff === DiffState.holeUpdated || (diff === DiffState.hole && there) ? work.remove : work.none
+      diff === DiffState.dataUpdated
+        ? Work.write
+        : diff === DiffState.holeUpdated || (diff === DiffState.hole && there)
+          ? Work.remove
+          : Work.none
     workTable[pair]! |= todo << shift
   }
 }
