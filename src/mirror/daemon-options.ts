@@ -33,6 +33,8 @@ export interface MirrorDaemonOptions {
   /** the `id` of the service metadata: the entity without `client.` and `rbd-mirror.` */
   readonly daemonId: string
   readonly hostname: string
+  /** more of the service metadata: `ceph_version`, `ceph_version_short` … */
+  readonly serviceMetadata: Readonly<Record<string, string>>
   /** path of the admin socket of a connection, for the status dump; '' for none */
   adminSocketPath(side: 'local' | 'remote', cluster: string): string
 }

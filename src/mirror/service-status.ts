@@ -23,7 +23,7 @@ interface PoolRecord {
   instanceId: string | undefined
   leader: boolean
   /** by namespace; '' is the default one */
-  counts: Map<string, ImageCounts>
+  counts: Map<string, () => ImageCounts>
 }
 
 function countFields(counts: ImageCounts): Record<string, number> {
@@ -87,12 +87,17 @@ export class ServiceStatus {
     this.change(poolId, (pool) => (pool.leader = leader))
   }
 
-  /** @param counts undefined when the namespace is no longer mirrored */
-  setCounts(poolId: bigint, namespace: string, counts: ImageCounts | undefined): void {
+  /** @param counts asked for with each update; undefined when the namespace is no longer mirrored */
+  setCounts(poolId: bigint, namespace: string, counts: (() => ImageCounts) | undefined): void {
     this.change(poolId, (pool) => {
       if (counts) pool.counts.set(namespace, counts)
       else pool.counts.delete(namespace)
     })
+  }
+
+  /** Some count may have changed. */
+  touch(): void {
+    this.notifier.wake()
   }
 
   private change(poolId: bigint, apply: (pool: PoolRecord) => void): void {
@@ -106,13 +111,13 @@ export class ServiceStatus {
   toJson(): string {
     const pools = [...this.pools].map(([poolId, pool]) => {
       const counts = pool.counts.get('')
-      const namespaces = [...pool.counts].filter(([name]) => name !== '').map(([name, of]) => [name, countFields(of)] as const)
+      const namespaces = [...pool.counts].filter(([name]) => name !== '').map(([name, of]) => [name, countFields(of())] as const)
       return [
         String(poolId),
         {
           name: pool.name,
           callouts: Object.fromEntries([...pool.callouts].map(([id, { level, text }]) => [String(id), { level, text }])),
-          ...(counts ? countFields(counts) : {}),
+          ...(counts ? countFields(counts()) : {}),
           ...(pool.instanceId === undefined ? {} : { instance_id: pool.instanceId }),
           ...(pool.leader ? { leader: true } : {}),
           ...(namespaces.length > 0 ? { namespaces: Object.fromEntries(namespaces) } : {}),

@@ -1,0 +1,180 @@
+import { isCancelled } from '../base/cancelled.ts'
+import type { Log } from '../base/log.ts'
+import { Notifier } from '../base/notifier.ts'
+import { mirrorImageGet, mirrorImageGetImageId, mirrorImageMapRemove, mirrorImageRemove, mirrorImageSet } from '../cls/rbd/mirror-client.ts'
+import type { MirrorImageState } from '../cls/rbd/mirror-types.ts'
+import { dirGetName } from '../cls/rbd/client.ts'
+import { trashList } from '../cls/rbd/pool-client.ts'
+import { encode, utimeFromMs, utimeToMs } from '../encoding/codec.ts'
+import { EBLOCKLISTED, Errno, isErrno, RadosError } from '../rados/errors.ts'
+import type { IoCtx } from '../rados/io-ctx.ts'
+import { RBD_DIRECTORY, RBD_MIRROR_LEADER, RBD_MIRRORING, RBD_TRASH } from '../rbd/names.ts'
+import { loadMirrorInfo } from '../rbd/mirror/mirror-info.ts'
+import { DeletionQueue, type Deletion } from './deletion-queue.ts'
+import { MirroringNotify } from './mirroring-notify.ts'
+import type { PoolContext } from './pool-context.ts'
+import { moveImageToTrash, removeTrashedImage } from './trash-operations.ts'
+
+/** An image that somebody has open, or whose snapshot a clone still uses, is tried again soon. */
+const BUSY_RETRY_MS = 1_000
+/** How often the trash is listed for images that another daemon put there. */
+const RELIST_MS = 60_000
+const PAGE = 1024
+const NOTIFY_TIMEOUT_MS = 5_000
+
+/** The local image is primary, or has lost its primary without a resync being asked for: it is not for mirroring to delete. */
+export class NotDeletable extends Error {
+  constructor(globalImageId: string, state: string) {
+    super(`image ${globalImageId} is not deleted: it is ${state}`)
+    this.name = 'NotDeletable'
+  }
+}
+
+/**
+ * Local images whose primary is gone go through the trash: moved there at once, removed when their deferment is over.
+ *
+ *     moveToTrash: mirror image DISABLING → trash entry, name freed → mirror image entry removed → notify
+ *     run:         trash entry due → snapshots unprotected and removed → image removed → trash entry removed
+ */
+export class ImageDeleter {
+  private readonly queue = new DeletionQueue()
+  private readonly notifier = new Notifier()
+
+  constructor(
+    private readonly context: PoolContext,
+    private readonly io: IoCtx,
+    private readonly log: Log,
+  ) {}
+
+  status(): unknown {
+    return this.queue.status()
+  }
+
+  /**
+   * Takes a local image out of mirroring and moves it to the trash; every step may be repeated. Nothing happens to an image that is not
+   * mirrored. Rejects with NotDeletable for a primary image.
+   * @param resync an operator asked for it, so that an orphan goes as well
+   */
+  async moveToTrash(globalImageId: string, resync: boolean): Promise<void> {
+    const { io } = this
+    const imageId = await orUndefined(mirrorImageGetImageId.call(io, RBD_MIRRORING, { globalImageId }))
+    if (imageId === undefined) return
+    const mirrorImage = await orUndefined(mirrorImageGet.call(io, RBD_MIRRORING, { imageId }))
+    if (mirrorImage === undefined) return
+    if (mirrorImage.state !== 'creating') await this.checkDeletable(globalImageId, imageId, mirrorImage.state, resync)
+    if (mirrorImage.state !== 'disabling') {
+      await mirrorImageSet.call(io, RBD_MIRRORING, { imageId, image: { ...mirrorImage, state: 'disabling' } })
+    }
+    const name = await orUndefined(dirGetName.call(io, RBD_DIRECTORY, { id: imageId }))
+    if (name !== undefined) {
+      const now = this.context.clock.now()
+      const delayMs = this.context.options.mirroringDeleteDelay * 1000
+      const spec = { source: 'mirroring', name, deletionTime: utimeFromMs(now), defermentEndTime: utimeFromMs(now + delayMs), state: 'normal' } as const
+      await moveImageToTrash(this.context, io, imageId, mirrorImage.mode, spec)
+      this.queue.add(imageId, this.context.clock.monotonic() + delayMs)
+      this.notifier.wake()
+    }
+    await orUndefined(mirrorImageRemove.call(io, RBD_MIRRORING, { imageId }))
+    await orUndefined(mirrorImageMapRemove.call(io, RBD_MIRROR_LEADER, { globalImageId }))
+    await this.notifyRemoved(imageId, globalImageId)
+    this.log.info({ globalImageId, imageId, name, resync }, 'image moved to trash')
+  }
+
+  private async checkDeletable(globalImageId: string, imageId: string, mirroring: MirrorImageState, resync: boolean): Promise<void> {
+    const info = await orUndefined(loadMirrorInfo(this.io, imageId))
+    if (info === undefined) return // no image, only its mirroring entry is left
+    const { state } = info.promotion
+    if (state === 'primary' || (state === 'orphan' && !resync)) throw new NotDeletable(globalImageId, state)
+    // an image whose mirroring an operator is disabling has lost its mirror-snapshots already: it stays
+    if (info.image.mode === 'snapshot' && state === 'unknown' && mirroring !== 'enabled') throw new NotDeletable(globalImageId, 'being disabled')
+  }
+
+  private async notifyRemoved(imageId: string, globalImageId: string): Promise<void> {
+    const message = encode(MirroringNotify, { type: 'imageUpdated', state: 'disabled', imageId, globalImageId })
+    try {
+      await this.io.notify(RBD_MIRRORING, message, NOTIFY_TIMEOUT_MS)
+    } catch (error) {
+      this.log.debug({ err: error }, 'cannot notify that an image is no longer mirrored')
+    }
+  }
+
+  /** Deletes what is due until the signal is aborted. Rejects when the connection is blocklisted. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock, deletions } = this.context
+    let relistAt = 0
+    const running = new Set<Promise<void>>()
+    let failure: { error: unknown } | undefined
+    try {
+      for (;;) {
+        if (clock.monotonic() >= relistAt) {
+          await this.list()
+          relistAt = clock.monotonic() + RELIST_MS
+        }
+        for (const deletion of this.queue.takeDue(clock.monotonic())) {
+          const task = deletions
+            .add(() => this.delete(deletion, signal))
+            .catch((error: unknown) => {
+              failure ??= { error }
+            })
+            .finally(() => {
+              running.delete(task)
+              this.notifier.wake()
+            })
+          running.add(task)
+        }
+        const next = Math.min(relistAt, this.queue.nextDue() ?? Infinity)
+        await this.notifier.wait(clock, Math.max(0, next - clock.monotonic()), signal)
+        if (failure) throw failure.error
+      }
+    } finally {
+      await Promise.all(running)
+    }
+  }
+
+  private async list(): Promise<void> {
+    const { clock } = this.context
+    try {
+      for (let startAfter = ''; ; ) {
+        const entries = await trashList.call(this.io, RBD_TRASH, { startAfter, max: PAGE })
+        for (const [imageId, spec] of entries) {
+          startAfter = imageId
+          if (spec.source !== 'mirroring') continue
+          this.queue.add(imageId, clock.monotonic() + Math.max(0, utimeToMs(spec.defermentEndTime) - clock.now()))
+        }
+        if (entries.size < PAGE) return
+      }
+    } catch (error) {
+      if (isCancelled(error) || isErrno(error, EBLOCKLISTED)) throw error
+      if (!isErrno(error, Errno.ENOENT)) this.log.warn({ err: error }, 'cannot list the trash')
+    }
+  }
+
+  private async delete(deletion: Deletion, signal: AbortSignal): Promise<void> {
+    const { clock, options } = this.context
+    const { imageId } = deletion
+    if (signal.aborted) return this.queue.done(deletion)
+    try {
+      await removeTrashedImage(this.context, this.io, imageId, signal)
+      this.queue.done(deletion)
+      this.log.info({ imageId }, 'trashed image removed')
+    } catch (error) {
+      if (signal.aborted) return this.queue.done(deletion)
+      if (isErrno(error, EBLOCKLISTED)) throw error
+      const busy = isErrno(error, Errno.EBUSY, Errno.ENOTEMPTY)
+      const waitMs = busy ? BUSY_RETRY_MS : options.deleteRetryInterval * 1000
+      const errno = error instanceof RadosError ? error.errno : Errno.EIO
+      const message = error instanceof Error ? error.message : String(error)
+      this.queue.failed(deletion, clock.monotonic() + waitMs, errno, message)
+      if (!busy || deletion.retries === 0) this.log.warn({ imageId, err: error, waitMs }, 'cannot remove a trashed image yet')
+    }
+  }
+}
+
+async function orUndefined<T>(answer: Promise<T>): Promise<T | undefined> {
+  try {
+    return await answer
+  } catch (error) {
+    if (isErrno(error, Errno.ENOENT)) return undefined
+    throw error
+  }
+}

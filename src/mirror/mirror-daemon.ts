@@ -1,0 +1,219 @@
+import { Backoff } from '../base/backoff.ts'
+import { isCancelled } from '../base/cancelled.ts'
+import { delay } from '../base/clock.ts'
+import { Scope } from '../base/scope.ts'
+import { Semaphore } from '../base/semaphore.ts'
+import { untilAborted } from '../base/until-aborted.ts'
+import type { Cluster } from '../rados/cluster.ts'
+import { EBLOCKLISTED, isErrno } from '../rados/errors.ts'
+import { offerCommands, type Commanded } from './admin-commands.ts'
+import { ClusterWatcher, type ClusterState } from './cluster-watcher.ts'
+import type { MirrorDaemonOptions } from './daemon-options.ts'
+import { BYTE_BUDGET } from './options.ts'
+import { describePeer, diffPoolPeers, type MirroredPool, type PoolPeer } from './peers.ts'
+import { PoolMetaCache } from './pool-meta-cache.ts'
+import { PoolReplayer } from './pool-replayer.ts'
+import type { Bootstrap } from './replayer.ts'
+import { ServiceStatus } from './service-status.ts'
+
+const RECONNECT_FIRST_MS = 500
+const RECONNECT_MAX_MS = 15_000
+
+interface RunningPool {
+  pool: MirroredPool
+  replayer: PoolReplayer
+  scope: Scope
+  withdrawCommands: () => void
+}
+
+/** Mirrors all pools of the local cluster from their peers. */
+export class MirrorDaemon implements Commanded {
+  private readonly pools = new Map<string, RunningPool>()
+  private readonly callouts = new Map<bigint, ReturnType<ServiceStatus['callout']>>()
+  private readonly serviceStatus = new ServiceStatus()
+  private readonly poolMeta = new PoolMetaCache()
+  private readonly byteBudget = new Semaphore(BYTE_BUDGET)
+  private siteName = ''
+  private manualStop = false
+  private changes: Promise<void> = Promise.resolve()
+
+  constructor(
+    private readonly options: MirrorDaemonOptions,
+    private readonly bootstrap: Bootstrap,
+  ) {}
+
+  /**
+   * Runs until the signal is aborted; everything is stopped and given back when it resolves.
+   * Rejects only when the first connection to the local cluster fails.
+   */
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock, random, log, adminCommands } = this.options
+    let cluster: Cluster | undefined = await this.options.connectLocal(signal)
+    const withdraw = offerCommands(adminCommands, [], 'rbd mirror', this)
+    const backoff = new Backoff(random, RECONNECT_FIRST_MS, RECONNECT_MAX_MS)
+    try {
+      for (;;) {
+        try {
+          cluster ??= await this.options.connectLocal(signal)
+          backoff.reset()
+          await this.follow(cluster, signal)
+        } catch (error) {
+          if (signal.aborted) return
+          log.error({ err: error }, 'connection to the local cluster lost')
+        } finally {
+          await cluster?.close()
+          cluster = undefined
+        }
+        await delay(clock, backoff.step(), signal)
+      }
+    } catch (error) {
+      if (!isCancelled(error)) throw error
+    } finally {
+      withdraw()
+      await this.stopPools([...this.pools.keys()])
+    }
+  }
+
+  /** With one connection; ends with it. The pools have their own and go on. */
+  private async follow(cluster: Cluster, signal: AbortSignal): Promise<void> {
+    const { clock, log, options, daemonId, hostname, serviceMetadata } = this.options
+    const scope = new Scope(signal)
+    const watcher = new ClusterWatcher({ cluster, options, clock, log, onState: (state) => this.apply(state, signal) })
+    const metadata = { ...serviceMetadata, id: daemonId, hostname }
+    scope.spawn('service', async (stop) => {
+      try {
+        await this.serviceStatus.run(cluster, metadata, { clock, log }, stop)
+      } catch (error) {
+        if (isCancelled(error) || isErrno(error, EBLOCKLISTED)) throw error
+        log.error({ err: error }, 'cannot register as a service: the daemon is not shown by the cluster')
+      }
+    })
+    scope.spawn('cluster', (stop) => watcher.run(stop))
+    await untilAborted(scope.signal)
+    await this.stopPoolsWhen(signal)
+    await scope.close()
+  }
+
+  /** The pools stop before the connection goes that tells the cluster of them. */
+  private async stopPoolsWhen(signal: AbortSignal): Promise<void> {
+    if (signal.aborted) await this.stopPools([...this.pools.keys()])
+  }
+
+  private apply(state: ClusterState, signal: AbortSignal): void {
+    this.siteName = state.siteName
+    const seen = new Set<bigint>()
+    for (const pool of state.pools) {
+      seen.add(pool.poolId)
+      this.serviceStatus.addPool(pool.poolId, pool.poolName)
+      let callout = this.callouts.get(pool.poolId)
+      if (!callout) this.callouts.set(pool.poolId, (callout = this.serviceStatus.callout(pool.poolId)))
+      callout.set(pool.callout)
+    }
+    // one change at a time, so that a peer that comes back finds its predecessor stopped
+    this.changes = this.changes.then(() => this.change(state.pools, signal))
+    for (const poolId of this.serviceStatus.poolIds()) {
+      if (seen.has(poolId)) continue
+      this.callouts.delete(poolId)
+      this.serviceStatus.removePool(poolId)
+    }
+  }
+
+  private async change(pools: readonly MirroredPool[], signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return
+    // a pool whose settings could not be read keeps what it has
+    const unreadable = new Set(pools.filter(({ peers, callout }) => peers.length === 0 && callout !== undefined).map(({ poolId }) => poolId))
+    const { stop, start } = diffPoolPeers(this.pools.keys(), pools)
+    await this.stopPools(stop.filter((key) => !unreadable.has(this.pools.get(key)!.pool.poolId)))
+    for (const [key, poolPeer] of start) this.startPool(key, poolPeer, signal)
+  }
+
+  private startPool(key: string, { pool, peer }: PoolPeer, signal: AbortSignal): void {
+    const { log, adminCommands } = this.options
+    log.info({ pool: pool.poolName, peer: describePeer(peer) }, 'replaying a pool')
+    const replayer = new PoolReplayer({
+      daemon: this.options,
+      poolId: pool.poolId,
+      poolName: pool.poolName,
+      peer,
+      byteBudget: this.byteBudget,
+      pools: this.poolMeta,
+      serviceStatus: this.serviceStatus,
+      bootstrap: this.bootstrap,
+      log,
+      siteName: () => this.siteName,
+    })
+    if (this.manualStop) void replayer.stop()
+    const scope = new Scope(signal, (error) => log.error({ err: error, pool: pool.poolName }, 'pool replayer ended'))
+    scope.spawn(`pool ${pool.poolName}`, (stop) => replayer.run(stop))
+    const withdraw = offerCommands(adminCommands, [pool.poolName, peer.siteName], `${pool.poolName} ${peer.siteName}`, replayer)
+    const withdrawDeletion = this.offerDeletionStatus(pool.poolName, replayer)
+    const withdrawCommands = () => {
+      withdraw()
+      withdrawDeletion()
+    }
+    this.pools.set(key, { pool, replayer, scope, withdrawCommands })
+  }
+
+  private offerDeletionStatus(pool: string, replayer: PoolReplayer): () => void {
+    try {
+      return this.options.adminCommands.register({
+        words: ['rbd', 'mirror', 'deletion', 'status', pool],
+        help: `get status for image deleter ${pool}`,
+        run: () => replayer.deletionStatus(),
+      })
+    } catch (error) {
+      this.options.log.debug({ err: error, pool }, 'another peer of the pool has the command already')
+      return () => undefined
+    }
+  }
+
+  private async stopPools(keys: readonly string[]): Promise<void> {
+    await Promise.all(
+      keys.map(async (key) => {
+        const running = this.pools.get(key)
+        if (!running) return
+        this.pools.delete(key)
+        running.withdrawCommands()
+        await running.scope.close()
+        this.options.log.info({ pool: running.pool.poolName }, 'pool no longer replayed')
+      }),
+    )
+  }
+
+  // --- what an operator commands ---
+
+  status(): unknown {
+    return { pool_replayers: [...this.pools.values()].map(({ replayer }) => replayer.status()) }
+  }
+
+  async start(): Promise<void> {
+    this.manualStop = false
+    await this.each((replayer) => replayer.start())
+  }
+
+  /** Sticks until `start` or `restart`. */
+  async stop(): Promise<void> {
+    this.manualStop = true
+    await this.each((replayer) => replayer.stop())
+  }
+
+  async restart(): Promise<void> {
+    this.manualStop = false
+    await this.each((replayer) => replayer.restart())
+  }
+
+  async flush(): Promise<void> {
+    await this.each((replayer) => replayer.flush())
+  }
+
+  async releaseLeader(): Promise<void> {
+    await this.each((replayer) => {
+      replayer.releaseLeader()
+      return Promise.resolve()
+    })
+  }
+
+  private async each(command: (replayer: PoolReplayer) => Promise<void>): Promise<void> {
+    await Promise.all([...this.pools.values()].map(({ replayer }) => command(replayer)))
+  }
+}

@@ -1,0 +1,352 @@
+import { delay } from '../base/clock.ts'
+import type { Log } from '../base/log.ts'
+import { Scope } from '../base/scope.ts'
+import { untilAborted } from '../base/until-aborted.ts'
+import { mirrorImageMapRemove, mirrorModeGet } from '../cls/rbd/mirror-client.ts'
+import { Errno, isErrno } from '../rados/errors.ts'
+import type { IoCtx } from '../rados/io-ctx.ts'
+import type { ImageMetrics } from '../observability/metrics.ts'
+import { RBD_MIRRORING, RBD_MIRROR_LEADER } from '../rbd/names.ts'
+import { offerCommands } from './admin-commands.ts'
+import { ImageDeleter } from './image-deleter.ts'
+import { ImageReplayer } from './image-replayer.ts'
+import { planImageSet } from './image-set.ts'
+import { healthOf, REMOTE_UNREACHABLE, type ImageStatus } from './image-status.ts'
+import type { PoolContext } from './pool-context.ts'
+import { PoolWatcher, type ImageListing } from './pool-watcher.ts'
+import type { RemotePool } from './remote-pool.ts'
+import type { ImageCounts } from './service-status.ts'
+import { StatusUpdater } from './status-updater.ts'
+
+/** How often a remote namespace without mirroring is looked at again. */
+const REMOTE_MODE_POLL_MS = 5_000
+
+/** What the images of one stretch of replaying share. */
+interface RemoteSession {
+  remote: RemotePool
+  /** remote, of this namespace */
+  io: IoCtx
+  status: StatusUpdater
+  signal: AbortSignal
+  onFailure: (error: unknown, task: string) => void
+}
+
+interface RunningImage {
+  replayer: ImageReplayer
+  scope: Scope
+  /** its run has come to its end: the image is gone, as far as it could tell */
+  done: boolean
+  withdrawCommands: () => void
+}
+
+/**
+ * The images of one pool namespace while we lead: `run` has the local side, `replay` what needs the remote. The remote comes and
+ * goes; the local statuses and the removal of images go on without it.
+ */
+export class NamespaceReplayer {
+  private readonly log: Log
+  private readonly localStatus: StatusUpdater
+  private readonly deleter: ImageDeleter
+  private readonly localWatcher: PoolWatcher
+  private readonly images = new Map<string, RunningImage>()
+  private readonly metrics = new Map<string, ImageMetrics>()
+  private readonly stoppedByOperator = new Set<string>()
+  private local: ImageListing | undefined
+  private remote: ImageListing | undefined
+  private reconcile: () => void = () => undefined
+  private allStopped = false
+
+  constructor(
+    private readonly context: PoolContext,
+    /** local, of this namespace */
+    private readonly io: IoCtx,
+  ) {
+    this.log = context.log.child({ namespace: io.namespace })
+    const { clock } = context
+    this.localStatus = new StatusUpdater({ io, mirrorUuid: '', clock, log: this.log })
+    this.deleter = new ImageDeleter(context, io, this.log)
+    this.localWatcher = new PoolWatcher(io, { ...context, log: this.log }, {
+      onListing: (images) => {
+        this.local = images
+        this.reconcile()
+        this.context.serviceStatus.touch()
+      },
+      onImageUpdated: (id) => this.images.get(id)?.replayer.wake(),
+    })
+  }
+
+  get name(): string {
+    return this.io.namespace
+  }
+
+  /** The local side, until the signal is aborted. Rejects when the connection is blocklisted. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { serviceStatus, poolId } = this.context
+    serviceStatus.setCounts(poolId, this.name, () => this.counts())
+    const scope = new Scope(signal)
+    scope.spawn('status', (stop) => this.localStatus.run(stop))
+    scope.spawn('images', (stop) => this.localWatcher.run(stop))
+    scope.spawn('deletions', (stop) => this.deleter.run(stop))
+    try {
+      await untilAborted(scope.signal)
+      await scope.close()
+      signal.throwIfAborted()
+    } finally {
+      serviceStatus.setCounts(poolId, this.name, undefined)
+      for (const metrics of this.metrics.values()) metrics.remove()
+      this.metrics.clear()
+    }
+  }
+
+  /**
+   * Replays from the remote until the signal is aborted; all images have stopped when it resolves.
+   * @param onDoubt called when the remote seems not to answer
+   */
+  async replay(remote: RemotePool, onDoubt: () => void, signal: AbortSignal): Promise<void> {
+    const io = remote.io.duplicate({ namespace: this.name })
+    const outer = new Scope(signal)
+    const updating = new Scope()
+    const status = new StatusUpdater({ io, mirrorUuid: this.context.localMirrorUuid, clock: this.context.clock, log: this.log.child({ site: 'remote' }) })
+    try {
+      await this.remoteEnabled(io, signal)
+      let failure: { error: unknown } | undefined
+      const onFailure = (error: unknown, task: string) => {
+        this.log.error({ err: error, task }, 'image replayer failed')
+        failure ??= { error }
+        outer.cancel()
+      }
+      let before: ImageListing | undefined
+      this.reconcile = () => {
+        if (!this.local || !this.remote || outer.signal.aborted) return
+        this.apply({ remote, io, status, signal: outer.signal, onFailure }, before)
+        before = this.remote
+      }
+      const watcher = new PoolWatcher(io, { ...this.context, log: this.log.child({ site: 'remote' }) }, {
+        onListing: (listing) => {
+          this.remote = listing
+          this.reconcile()
+          this.context.serviceStatus.touch()
+        },
+        onImageUpdated: (id, enabled) => (enabled ? this.images.get(id)?.replayer.wake() : this.images.get(id)?.replayer.reconsider()),
+      })
+      updating.spawn('remote status', (stop) => status.run(stop))
+      outer.spawn('remote images', async (stop) => {
+        try {
+          await watcher.run(stop)
+        } catch (error) {
+          onDoubt()
+          throw error
+        }
+      })
+      await untilAborted(outer.signal)
+      await outer.close()
+      if (failure) throw failure.error
+      signal.throwIfAborted()
+    } finally {
+      this.reconcile = () => undefined
+      this.remote = undefined
+      // the images stop first: their last statuses are then written by the updaters, which are still there
+      await this.dropImages()
+      await updating.close().finally(() => io.close())
+    }
+  }
+
+  /** Images that nobody can replay now say so, unless what they said holds without the remote as well. */
+  remoteLost(): void {
+    for (const id of this.local?.keys() ?? []) {
+      const known = this.localStatus.get(id)
+      if (known?.state === 'error' || known?.description === 'local image is primary') continue
+      this.localStatus.set(id, REMOTE_UNREACHABLE)
+    }
+  }
+
+  // --- what an operator commands ---
+
+  async start(): Promise<void> {
+    this.allStopped = false
+    this.stoppedByOperator.clear()
+    for (const { replayer } of this.images.values()) replayer.start()
+  }
+
+  async stop(): Promise<void> {
+    this.allStopped = true
+    await this.each((replayer) => replayer.stop())
+  }
+
+  async restart(): Promise<void> {
+    this.allStopped = false
+    this.stoppedByOperator.clear()
+    await this.each((replayer) => replayer.restart())
+  }
+
+  async flush(): Promise<void> {
+    await this.each((replayer) => replayer.flush())
+  }
+
+  private async each(command: (replayer: ImageReplayer) => Promise<void>): Promise<void> {
+    await Promise.all([...this.images.values()].map(({ replayer }) => command(replayer)))
+  }
+
+  status(): { image_replayers: unknown[]; image_deleter: unknown } {
+    const replayers = [...this.images.values()].map(({ replayer }) => replayer.status())
+    return { image_replayers: replayers.sort((a, b) => (a.name < b.name ? -1 : 1)), image_deleter: this.deleter.status() }
+  }
+
+  deletionStatus(): unknown {
+    return this.deleter.status()
+  }
+
+  private counts(): ImageCounts {
+    const counts: ImageCounts = { assigned: 0, warning: 0, error: 0, local: this.local?.size ?? 0, remote: this.remote?.size ?? 0 }
+    for (const { replayer } of this.images.values()) {
+      counts.assigned++
+      const health = replayer.lastStatus ? healthOf(replayer.lastStatus) : 'ok'
+      if (health !== 'ok') counts[health]++
+    }
+    return counts
+  }
+
+  // --- images ---
+
+  private async remoteEnabled(io: IoCtx, signal: AbortSignal): Promise<void> {
+    for (;;) {
+      try {
+        if ((await mirrorModeGet.call(io, RBD_MIRRORING, undefined, { signal })) !== 'disabled') return
+      } catch (error) {
+        if (!isErrno(error, Errno.ENOENT)) throw error
+      }
+      await delay(this.context.clock, REMOTE_MODE_POLL_MS, signal)
+    }
+  }
+
+  private apply(session: RemoteSession, before: ImageListing | undefined): void {
+    const running = new Set([...this.images].filter(([, image]) => !image.done).map(([id]) => id))
+    const plan = planImageSet(running, this.local!, this.remote!, before)
+    for (const [id, image] of [...this.images]) {
+      if (image.done) this.forget(id, image)
+    }
+    for (const id of plan.start) this.startImage(id, session)
+    for (const id of plan.reconsider) this.images.get(id)?.replayer.reconsider()
+    for (const id of plan.stop) {
+      const image = this.images.get(id)
+      if (image) void this.removeImage(id, image, session)
+    }
+    this.removeStaleMetrics()
+  }
+
+  private async removeImage(id: string, image: RunningImage, session: RemoteSession): Promise<void> {
+    await image.scope.close()
+    if (this.images.get(id) === image) this.forget(id, image)
+    await this.imageGone(id, session.status)
+  }
+
+  private removeStaleMetrics(): void {
+    for (const [id, metrics] of this.metrics) {
+      if (this.local!.has(id) || this.remote!.has(id) || this.images.has(id)) continue
+      metrics.remove()
+      this.metrics.delete(id)
+    }
+  }
+
+  private forget(id: string, image: RunningImage): void {
+    image.withdrawCommands()
+    this.images.delete(id)
+    this.context.serviceStatus.touch()
+  }
+
+  /** Nothing of an image stays behind that is mirrored on neither side. */
+  private async imageGone(id: string, remoteStatus: StatusUpdater): Promise<void> {
+    this.stoppedByOperator.delete(id)
+    this.localStatus.remove(id)
+    remoteStatus.remove(id)
+    try {
+      await mirrorImageMapRemove.call(this.io, RBD_MIRROR_LEADER, { globalImageId: id })
+    } catch (error) {
+      if (!isErrno(error, Errno.ENOENT)) this.log.warn({ err: error, globalImageId: id }, 'cannot remove the image from the image map')
+    }
+  }
+
+  private startImage(id: string, images: RemoteSession): void {
+    const { context } = this
+    const log = this.log.child({ globalImageId: id })
+    const metrics = this.metricsOf(id)
+    const local = { cluster: context.cluster, io: this.io, mirrorUuid: context.localMirrorUuid }
+    const { cluster, mirrorUuid, mirrorPeerUuid } = images.remote
+    const replayer = new ImageReplayer({
+      context: {
+        ...context,
+        globalImageId: id,
+        local,
+        remote: { cluster, io: images.io, mirrorUuid, mirrorPeerUuid },
+        log,
+        metrics,
+      },
+      bootstrap: context.bootstrap,
+      starts: context.starts,
+      options: context.options,
+      clock: context.clock,
+      random: context.random,
+      log,
+      metrics,
+      startStopped: this.allStopped || this.stoppedByOperator.has(id),
+      onStatus: (status) => this.onStatus(id, status, images.status),
+      onName: () => this.offer(id),
+      trashMove: (resync) => this.deleter.moveToTrash(id, resync),
+    })
+    const image: RunningImage = {
+      replayer,
+      scope: new Scope(images.signal, images.onFailure),
+      done: false,
+      withdrawCommands: () => undefined,
+    }
+    this.images.set(id, image)
+    this.offer(id)
+    this.context.serviceStatus.touch()
+    image.scope.spawn(`image ${id}`, async (signal) => {
+      await replayer.run(signal)
+      image.done = true
+      // what is listed decides whether the image is really gone
+      if (!signal.aborted) this.localWatcher.wake()
+    })
+  }
+
+  private metricsOf(id: string): ImageMetrics {
+    const { metrics, peer } = this.context
+    const known = this.metrics.get(id)
+    if (known) return known
+    const added = metrics.image({ pool: this.io.poolName, namespace: this.name, peer: peer.siteName, globalImageId: id })
+    this.metrics.set(id, added)
+    return added
+  }
+
+  private onStatus(id: string, status: ImageStatus, remoteStatus: StatusUpdater): void {
+    const before = this.localStatus.get(id)
+    this.localStatus.set(id, status)
+    remoteStatus.set(id, status)
+    if (!before || healthOf(before) !== healthOf(status)) this.context.serviceStatus.touch()
+  }
+
+  /** Commands go by the image's name, which may change. */
+  private offer(id: string): void {
+    const image = this.images.get(id)
+    if (!image) return
+    image.withdrawCommands()
+    try {
+      image.withdrawCommands = offerCommands(this.context.adminCommands, [image.replayer.name], image.replayer.name, image.replayer)
+    } catch (error) {
+      image.withdrawCommands = () => undefined // another image still goes by that name
+      this.log.debug({ err: error, globalImageId: id }, 'no admin commands for this image yet')
+    }
+  }
+
+  /** Stops all; what they leave is for whoever comes next. */
+  private async dropImages(): Promise<void> {
+    const all = [...this.images]
+    await Promise.all(all.map(([, { scope }]) => scope.close()))
+    for (const [id, image] of all) {
+      if (image.replayer.isStoppedByOperator) this.stoppedByOperator.add(id)
+      image.replayer.publishStopped()
+      this.forget(id, image)
+    }
+  }
+}

@@ -1,0 +1,36 @@
+import type { Clock } from '../base/clock.ts'
+import type { Log } from '../base/log.ts'
+import type { Random } from '../base/random.ts'
+import type { Semaphore } from '../base/semaphore.ts'
+import type PQueue from 'p-queue'
+import type { AdminCommands } from '../observability/admin-commands.ts'
+import type { Metrics } from '../observability/metrics.ts'
+import type { Cluster } from '../rados/cluster.ts'
+import type { PoolMetaLookup, SharedLimits, SnapIds } from './image-context.ts'
+import type { MirrorOptions } from './options.ts'
+import type { PeerSpec } from './peers.ts'
+import type { Bootstrap } from './replayer.ts'
+import type { ServiceStatus } from './service-status.ts'
+
+/** What the parts of one pool replayer share while it leads. */
+export interface PoolContext {
+  readonly cluster: Cluster
+  readonly poolId: bigint
+  readonly peer: PeerSpec
+  /** of the pool; its namespaces go by the same */
+  readonly localMirrorUuid: string
+  readonly pools: PoolMetaLookup
+  readonly limits: SharedLimits
+  readonly deletions: PQueue
+  readonly starts: Semaphore
+  readonly snapIds: SnapIds
+  readonly bootstrap: Bootstrap
+  readonly serviceStatus: ServiceStatus
+  readonly metrics: Metrics
+  readonly adminCommands: AdminCommands
+  readonly options: MirrorOptions
+  readonly clock: Clock
+  readonly random: Random
+  /** has pool and peer as fields */
+  readonly log: Log
+}

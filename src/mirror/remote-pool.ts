@@ -1,0 +1,92 @@
+import { isCancelled } from '../base/cancelled.ts'
+import type { Clock } from '../base/clock.ts'
+import type { Log } from '../base/log.ts'
+import type { Notifier } from '../base/notifier.ts'
+import { mirrorPeerList, mirrorPeerPing, mirrorUuidGet } from '../cls/rbd/mirror-client.ts'
+import type { MirrorPeer } from '../cls/rbd/mirror-types.ts'
+import type { Cluster } from '../rados/cluster.ts'
+import { EBLOCKLISTED, Errno, isErrno } from '../rados/errors.ts'
+import type { IoCtx } from '../rados/io-ctx.ts'
+import { RBD_MIRRORING } from '../rbd/names.ts'
+
+/** How often the remote is told that we fetch from it, and asked what it knows of us. */
+const POLL_MS = 30_000
+/** As long as the remote has no entry for us yet, or does not answer. */
+const EAGER_POLL_MS = 1_000
+/** Failed polls in a row after which the connection is taken for dead. */
+const MAX_FAILURES = 2
+
+export interface RemotePoolMeta {
+  readonly mirrorUuid: string
+  /** '' as long as the remote has no entry for us */
+  readonly mirrorPeerUuid: string
+}
+
+/** A peer's pool of the same name, reached. */
+export interface RemotePool extends RemotePoolMeta {
+  readonly cluster: Cluster
+  /** default namespace */
+  readonly io: IoCtx
+}
+
+/** Which of the remote's peers is us: by mirror uuid, else by site name (tools/rbd_mirror/RemotePoolPoller.cc). */
+export function findOurselves(peers: readonly MirrorPeer[], siteName: string, localMirrorUuid: string): MirrorPeer | undefined {
+  const candidates = peers.filter(({ direction }) => direction !== 'rx')
+  return candidates.find(({ mirrorUuid }) => mirrorUuid === localMirrorUuid) ?? candidates.findLast((peer) => peer.siteName === siteName)
+}
+
+export interface RemotePollOptions {
+  readonly io: IoCtx
+  readonly siteName: string
+  readonly localMirrorUuid: string
+  readonly clock: Clock
+  readonly log: Log
+}
+
+/** Says hello to the remote and reads its side of the mirroring. Undefined while mirroring is not enabled there. */
+export async function pollRemote({ io, siteName, localMirrorUuid, log }: RemotePollOptions): Promise<RemotePoolMeta | undefined> {
+  let mirrorUuid: string
+  try {
+    mirrorUuid = await mirrorUuidGet.call(io, RBD_MIRRORING, undefined)
+  } catch (error) {
+    if (isErrno(error, Errno.ENOENT)) return undefined
+    throw error
+  }
+  if (mirrorUuid === '') return undefined
+  try {
+    await mirrorPeerPing.call(io, RBD_MIRRORING, { siteName, mirrorUuid: localMirrorUuid })
+  } catch (error) {
+    if (isCancelled(error) || isErrno(error, EBLOCKLISTED, Errno.ETIMEDOUT)) throw error
+    log.warn({ err: error }, 'cannot ping the remote mirror peer') // the list below may know us all the same
+  }
+  const peers = await mirrorPeerList.call(io, RBD_MIRRORING, undefined)
+  return { mirrorUuid, mirrorPeerUuid: findOurselves(peers, siteName, localMirrorUuid)?.uuid ?? '' }
+}
+
+/** Why a remote pool can't be used any longer. */
+export type RemotePollEnd = { type: 'changed' } | { type: 'unreachable'; error: unknown }
+
+/**
+ * Polls until the remote's side is no longer as `known`, or does not answer. Rejects on cancellation.
+ * @param poke woken by whoever has reason to doubt that the remote still answers
+ */
+export async function watchRemote(
+  options: RemotePollOptions,
+  known: RemotePoolMeta,
+  poke: Notifier,
+  signal: AbortSignal,
+): Promise<RemotePollEnd> {
+  let failures = 0
+  for (;;) {
+    await poke.wait(options.clock, failures > 0 || known.mirrorPeerUuid === '' ? EAGER_POLL_MS : POLL_MS, signal)
+    try {
+      const meta = await pollRemote(options)
+      failures = 0
+      if (meta?.mirrorUuid !== known.mirrorUuid || meta.mirrorPeerUuid !== known.mirrorPeerUuid) return { type: 'changed' }
+    } catch (error) {
+      signal.throwIfAborted()
+      if (isErrno(error, EBLOCKLISTED) || ++failures >= MAX_FAILURES) return { type: 'unreachable', error }
+      options.log.warn({ err: error }, 'the remote cluster does not answer')
+    }
+  }
+}

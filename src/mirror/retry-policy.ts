@@ -1,0 +1,55 @@
+import { Backoff } from '../base/backoff.ts'
+import type { Random } from '../base/random.ts'
+import type { MirrorOptions } from './options.ts'
+import type { ReplayEnd } from './replayer.ts'
+
+const FIRST_RETRY_MS = 1_000
+
+/** What follows from an end: nothing but another look later, or something to be done first. */
+export type AfterEnd = 'retry' | 'delete' | 'resync' | 'finish'
+
+export function afterEnd(end: ReplayEnd): AfterEnd {
+  switch (end.type) {
+    case 'remoteGone':
+      return 'delete'
+    case 'resyncRequested':
+      return 'resync'
+    case 'localIncomplete':
+      return 'resync'
+    case 'imageGone':
+      return 'finish'
+    default:
+      return 'retry'
+  }
+}
+
+/** When an image that ended is looked at again, if nothing wakes it before. */
+export class RetryPolicy {
+  private backoff: Backoff
+  private lastEnd: ReplayEnd['type'] | undefined
+  private intervalMs: number
+
+  constructor(
+    private readonly random: Random,
+    private readonly options: MirrorOptions,
+  ) {
+    this.intervalMs = this.interval()
+    this.backoff = new Backoff(random, Math.min(FIRST_RETRY_MS, this.intervalMs), this.intervalMs)
+  }
+
+  private interval(): number {
+    return Math.max(1, this.options.imageStateCheckInterval) * 1000
+  }
+
+  /** Milliseconds: from one second, doubling up to `rbd_mirror_image_state_check_interval`; another end begins anew. */
+  waitMs(end: ReplayEnd): number {
+    if (end.type !== this.lastEnd || this.interval() !== this.intervalMs) this.reset()
+    this.lastEnd = end.type
+    return this.backoff.step()
+  }
+
+  reset(): void {
+    this.intervalMs = this.interval()
+    this.backoff = new Backoff(this.random, Math.min(FIRST_RETRY_MS, this.intervalMs), this.intervalMs)
+  }
+}
