@@ -9,6 +9,7 @@ import type { Librados } from './native.ts'
 
 const OPTION_BYTES = 64 * 1024
 const NAME_BYTES = 1024
+const UNREACHABLE = new Set<number>([Errno.ETIMEDOUT, Errno.ENOTCONN, Errno.ESHUTDOWN, Errno.ECANCELED])
 
 /** A connected rados_t. */
 export class LibradosCluster implements Cluster {
@@ -101,10 +102,8 @@ export class LibradosCluster implements Cluster {
         },
       ),
     )
-    // These come from librados, not from whoever answered: nobody did.
-    if ([Errno.ETIMEDOUT, Errno.ENOTCONN, Errno.ESHUTDOWN, Errno.ECANCELED].some((errno) => errno === -code) && answer?.status === '') {
-      throw this.connection.error(code, { op })
-    }
+    // librados' own words for "nobody answered"
+    if (UNREACHABLE.has(Math.abs(code))) throw this.connection.error(code, { op })
     return answer!
   }
 

@@ -6,8 +6,8 @@ import { connectionClosed, connectionOpened, runOnPool, runOnThread } from './th
 
 /** Of libuv's few threads, how many one connection may hold with calls that block. */
 const BLOCKING_CALLS = 2
-/** How long close waits for what is in flight, for watches, and for the shutdown of librados, each (milliseconds). */
-const CLOSE_STEP_MS = 1500
+/** how long close waits for watches, for what is in flight, and for the shutdown of librados, each (milliseconds). */
+const CLOSE_STEP_MS = 1000
 
 /** What of a native call the connection has to know to end it. */
 export interface ConnectionCall extends PendingCall {
@@ -116,7 +116,7 @@ export class Connection {
   }
 
   /**
-   * unwatch → watch flush → end calls in flight → destroy io contexts → shutdown. No step waits longer than CLOSE_STEP_MS; what a dead
+   * cancel calls in flight → unwatch → watch flush → destroy io contexts → shutdown. No step waits longer than CLOSE_STEP_MS; what a dead
    * cluster does not answer goes on in the background without holding anything up.
    */
   close(): Promise<void> {
@@ -124,12 +124,12 @@ export class Connection {
   }
 
   private async shutDown(): Promise<void> {
-    if (this.watches.size > 0) {
-      await within(CLOSE_STEP_MS, Promise.allSettled([...this.watches].map((watch) => watch.close())))
-      await within(CLOSE_STEP_MS, this.watchFlush())
-    }
+    const drained = this.drained()
     for (const call of [...this.inFlight]) this.cancel(call)
-    if (this.inFlight.size > 0) await within(CLOSE_STEP_MS, new Promise<void>((resolve) => (this.idle = resolve)))
+    if (this.watches.size > 0) {
+      await within(CLOSE_STEP_MS, Promise.allSettled([...this.watches].map((watch) => watch.close())).then(() => this.watchFlush()))
+    }
+    await within(CLOSE_STEP_MS, drained)
     for (const call of [...this.inFlight]) call.fail(this.error(Errno.ESHUTDOWN, { op: 'call during close' }))
     for (const context of [...this.contexts]) context.close()
     this.abandoned.abort()
@@ -137,6 +137,10 @@ export class Connection {
     await within(CLOSE_STEP_MS, down.result.then(connectionClosed))
     down.abandon()
     clearInterval(this.keepAlive)
+  }
+
+  private drained(): Promise<void> {
+    return this.inFlight.size === 0 ? Promise.resolve() : new Promise<void>((resolve) => (this.idle = resolve))
   }
 
   private watchFlush(): Promise<void> {

@@ -1,4 +1,4 @@
-import { Errno, RadosError } from '../../rados/errors.ts'
+import { Errno, type RadosError } from '../../rados/errors.ts'
 import {
   SNAP_DIR,
   type IoCtx,
@@ -170,13 +170,13 @@ export class LibradosIoCtx implements IoCtx {
           clearTimeout(timer)
           call.signal?.removeEventListener('abort', onAbort)
           try {
-            if (call.signal?.aborted) reject(call.signal.reason as Error)
+            if (call.signal?.aborted) reject(abortReason(call.signal))
             else if (value >= 0 || call.accepts?.(value)) resolve(call.result(value, completion))
             else if (value === -Errno.ECANCELED && this.connection.closed) reject(this.error(Errno.ESHUTDOWN, `${call.op} during close`, call.oid))
             else reject(this.error(value, call.op, call.oid))
           } catch (error) {
             if (error instanceof MissingXattr) reject(this.error(Errno.ENODATA, call.op, call.oid, error))
-            else reject(error as Error)
+            else reject(error instanceof Error ? error : new Error(String(error)))
           } finally {
             call.cleanup?.()
             release()
@@ -376,4 +376,8 @@ export class LibradosIoCtx implements IoCtx {
       returnArena(arena)
     }
   }
+}
+
+function abortReason(signal: AbortSignal): Error {
+  return signal.reason as Error
 }

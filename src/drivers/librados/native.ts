@@ -181,7 +181,7 @@ export function symbolAddress(name: string): bigint | undefined {
 /** A function of librados outside its C API (a mangled C++ symbol), undefined when this librados does not export it. */
 export function optionalFunction<A extends unknown[], R>(name: string, result: string, args: string[]): ((...args: A) => R) | undefined {
   if (symbolAddress(name) === undefined) return undefined
-  return load().library.func(name, result, args) as unknown as (...args: A) => R
+  return load().library.func(name, result, args)
 }
 
 /** Addresses with which librados calls back; registered once, for the life of the process. */
@@ -196,9 +196,9 @@ export interface Callbacks {
  * librados' thread waits, so they must be short; what they throw is lost, so they must not throw.
  */
 export function registerCallbacks(handlers: {
-  completion(completion: Pointer, index: number): void
-  notify(index: number, notifyId: U64, cookie: U64, notifierId: U64, data: Pointer, length: number): void
-  watchError(index: number, cookie: U64, error: number): void
+  completion: (completion: Pointer, index: number) => void
+  notify: (index: number, notifyId: U64, cookie: U64, notifierId: U64, data: Pointer, length: number) => void
+  watchError: (index: number, cookie: U64, error: number) => void
 }): Callbacks {
   load()
   const register = (callback: (...args: never[]) => void, args: string[]) =>

@@ -21,9 +21,9 @@ const WALK_CELLS = 4
 /** How one step's result gets out of native memory. */
 interface StepResult {
   /** Only after the operation has succeeded. */
-  take(): unknown
+  take: () => unknown
   /** Frees what librados has allocated, also after a failure. */
-  free?(): void
+  free?: () => void
 }
 
 /**
@@ -176,7 +176,7 @@ export class NativeRead {
     }
   }
 
-  private addXattrs(): { take(): Map<string, Buffer>; free(): void } {
+  private addXattrs(): { take: () => Map<string, Buffer>; free: () => void } {
     const { api, arena } = this
     const iterator = arena.take()
     const walk = arena.take(3)
@@ -198,7 +198,7 @@ export class NativeRead {
     }
   }
 
-  private addOmap(begin: (iterator: Pointer, more: Pointer) => void): { take(): OmapPage; free(): void } {
+  private addOmap(begin: (iterator: Pointer, more: Pointer) => void): { take: () => OmapPage; free: () => void } {
     const { api, arena } = this
     const iterator = arena.take()
     const more = arena.take()

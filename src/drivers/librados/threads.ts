@@ -6,9 +6,9 @@ import { symbolAddress, type Pointer } from './native.ts'
  * their own rather than on libuv's: those are few, are needed for files and DNS, and would keep the process from exiting.
  */
 interface Threads {
-  create(thread: Buffer, attributes: null, start: bigint, argument: Pointer): number
-  tryJoin(thread: bigint, result: Buffer): number
-  exit(status: number): void
+  create: (thread: Buffer, attributes: null, start: bigint, argument: Pointer) => number
+  tryJoin: (thread: bigint, result: Buffer) => number
+  exit: (status: number) => void
 }
 
 let threads: Threads | undefined
@@ -79,14 +79,19 @@ let installed = false
 
 /**
  * At the end of the process: with threads of librados still at work, the C library's exit handlers would wait for them or crash, so they
- * are skipped. Everything of JavaScript's `exit` event registered before has run by then.
+ * are skipped, but not what other code wants done at exit.
  */
-export function exitWithoutNative(): void {
+function exitWithoutNative(): void {
   if (installed) return
   installed = true
-  process.on('exit', (code) => {
-    if (running > 0 || liveConnections > 0 || blockingCalls > 0) posix().exit(code)
-  })
+  process.on('exit', leave)
+}
+
+function leave(code: number): void {
+  if (running === 0 && liveConnections === 0 && blockingCalls === 0) return
+  const listeners = process.listeners('exit')
+  for (const listener of listeners.slice(listeners.indexOf(leave) + 1)) listener.call(process, code)
+  posix().exit(code)
 }
 
 export function connectionOpened(): void {
