@@ -1,0 +1,141 @@
+// `npm run bench`: our daemon and the installed stock daemon, in turn, on the same pair of real clusters.
+import { spawnSync } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { loadavg } from 'node:os'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { INSTALL_CEPH, missingCephPrograms } from '../support/ceph-cluster.ts'
+import { ClusterPair } from '../support/pair.ts'
+import { BenchRun, MIB, setMonitors, type BenchParameters } from './run.ts'
+import type { Scenario } from './scenario.ts'
+import { deltasQuick, deltasStock } from './scenarios/deltas.ts'
+import { failoverQuick, failoverStock } from './scenarios/failover.ts'
+import { initialSync } from './scenarios/initial-sync.ts'
+import { journalCatchUp } from './scenarios/journal-catch-up.ts'
+import { journalFailover } from './scenarios/journal-failover.ts'
+import { journalInitialSync } from './scenarios/journal-initial-sync.ts'
+import { journalLag } from './scenarios/journal-lag.ts'
+import { manyImages } from './scenarios/many-images.ts'
+import { table, type Sample, type Side } from './table.ts'
+
+const SCENARIOS: readonly Scenario[] = [
+  initialSync,
+  deltasQuick,
+  deltasStock,
+  failoverQuick,
+  failoverStock,
+  manyImages,
+  journalInitialSync,
+  journalCatchUp,
+  journalLag,
+  journalFailover,
+]
+
+const USAGE = `usage: npm run bench -- [options]
+  --scenario NAME   only this one (may be repeated; snapshot or journal: all of that mode)
+  --reps N          repetitions of each scenario with each daemon (3)
+  --size MIB        size of the image of the initial sync and the deltas (2048)
+  --images N        number of images of many-images (200)
+  --writes N        writes of journal-catch-up (51200)
+  --seconds N       seconds of live load, and of watching an idle daemon (30)
+  --only SIDE       ours or stock
+  --arg ARG         an argument for our daemon and the stock one (may be repeated)
+  --json FILE       all samples as JSON
+scenarios: ${SCENARIOS.map(({ name }) => name).join(' ')}`
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    options: {
+      scenario: { type: 'string', multiple: true },
+      reps: { type: 'string', default: '3' },
+      size: { type: 'string', default: '2048' },
+      images: { type: 'string', default: '200' },
+      writes: { type: 'string', default: '51200' },
+      seconds: { type: 'string', default: '30' },
+      only: { type: 'string' },
+      arg: { type: 'string', multiple: true, default: [] },
+      json: { type: 'string' },
+      help: { type: 'boolean' },
+    },
+  })
+  if (values.help) {
+    console.log(USAGE)
+    return 0
+  }
+  const parameters: BenchParameters = {
+    size: count('size', values.size) * MIB,
+    images: count('images', values.images),
+    writes: count('writes', values.writes),
+    seconds: count('seconds', values.seconds),
+    args: values.arg,
+  }
+  const repetitions = count('reps', values.reps)
+  const scenarios = chooseScenarios(values.scenario)
+  if (values.only !== undefined && values.only !== 'ours' && values.only !== 'stock') throw new Error(USAGE)
+  const sides: readonly Side[] = values.only ? [values.only] : ['stock', 'ours']
+  const missing = missingCephPrograms()
+  if (missing.length > 0) throw new Error(`not installed: ${missing.join(', ')}; ${INSTALL_CEPH}`)
+  if (sides.includes('ours')) build()
+
+  await using pair = await ClusterPair.start({ storeSize: 16 * 1024 * MIB })
+  const { a, b } = await pair.connect()
+  const samples: Sample[] = []
+  let failures = 0
+  for (const scenario of scenarios) {
+    await setMonitors(pair, scenario.monitors)
+    for (let repetition = 0; repetition < repetitions; repetition++) {
+      // Whoever goes first alternates: neither always finds the warmer machine.
+      for (const side of repetition % 2 === 0 ? sides : sides.toReversed()) {
+        const run = new BenchRun(pair, a, b, side === 'ours' ? 'dist' : 'stock', `bench-${scenario.name}-${side}-${repetition}`, parameters)
+        const load = loadavg()[0]!
+        try {
+          await run.prepare()
+          const metrics = await scenario.run(run)
+          await run.finish()
+          samples.push({ scenario: scenario.name, title: scenario.title, side, repetition, metrics })
+          const figures = Object.entries(metrics).map(([name, { value, unit }]) => `${name} ${value.toFixed(2)} ${unit}`)
+          console.error(`${scenario.name} #${repetition + 1} ${side} (load ${load.toFixed(1)}): ${figures.join('; ')}`)
+        } catch (error) {
+          failures++
+          console.error(`${scenario.name} #${repetition + 1} ${side} FAILED: ${(error as Error).message}`)
+          await run.abandon()
+        }
+      }
+    }
+  }
+  console.log(table(samples))
+  if (values.json) writeFileSync(values.json, `${JSON.stringify({ parameters, samples }, undefined, 2)}\n`)
+  if (failures > 0) console.error(`${failures} runs failed`)
+  return failures === 0 ? 0 : 1
+}
+
+function chooseScenarios(names: readonly string[] | undefined): readonly Scenario[] {
+  if (!names) return SCENARIOS
+  return names.flatMap((name) => {
+    const journal = (scenario: Scenario) => scenario.name.startsWith('journal-')
+    const chosen = SCENARIOS.filter(
+      (scenario) => scenario.name === name || (name === 'journal' && journal(scenario)) || (name === 'snapshot' && !journal(scenario)),
+    )
+    if (chosen.length === 0) throw new Error(`no scenario ${name}\n${USAGE}`)
+    return chosen
+  })
+}
+
+function count(name: string, text: string): number {
+  const value = Number(text)
+  if (!Number.isInteger(value) || value < 1) throw new Error(`--${name} takes a positive whole number, not '${text}'`)
+  return value
+}
+
+/** The measured daemon is the built one, as it is installed. */
+function build(): void {
+  const built = spawnSync('npm', ['run', '--silent', 'build'], { cwd: fileURLToPath(new URL('../..', import.meta.url)), encoding: 'utf8' })
+  if (built.status !== 0) throw new Error(`npm run build failed:\n${built.stdout}${built.stderr}`)
+}
+
+try {
+  process.exit(await main())
+} catch (error) {
+  console.error((error as Error).message)
+  process.exit(1)
+}
