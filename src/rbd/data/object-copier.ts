@@ -152,6 +152,7 @@ export class ObjectCopier {
       case 'created':
         return this.applyWhole(object, plan, change.size, result)
       case 'changed': {
+        if (change.extents.empty && !change.shrunk) return true
         if (change.size === 0) return this.applyWhole(object, plan, 0, result)
         const extents = coalesce(change.extents)
         const done = await this.applyParts(object, plan, extents, change.shrunk ? change.size : undefined, existsBefore, result)

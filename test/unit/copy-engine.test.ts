@@ -1,0 +1,236 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { NO_SNAP, type SnapId } from '../../src/rados/io-ctx.ts'
+import { copyImage } from '../../src/rbd/data/copy-engine.ts'
+import { planSteps } from '../../src/rbd/data/copy-steps.ts'
+import { diffObjects, DiffState } from '../../src/rbd/data/object-diff.ts'
+import { ObjectState } from '../../src/rbd/data/object-states.ts'
+import { objectCount } from '../../src/rbd/data/striping.ts'
+import { FEATURE_EXCLUSIVE_LOCK, FEATURE_FAST_DIFF, FEATURE_OBJECT_MAP, FLAG_FAST_DIFF_INVALID, FLAG_OBJECT_MAP_INVALID } from '../../src/rbd/features.ts'
+import { ReplicaImage, PrimaryImage, type ModelImageOptions } from './model-image.ts'
+
+const order = 14
+const objectSize = 2 ** order
+const maxObjects = 10
+
+type Action =
+  | { type: 'write'; offset: number; length: number; fill: number }
+  | { type: 'discard'; offset: number; length: number }
+  | { type: 'discardObject'; object: number }
+  | { type: 'resize'; size: number }
+  | { type: 'userSnapshot' }
+  | { type: 'removeUserSnapshot'; which: number }
+  | { type: 'invalidate'; fastDiffOnly: boolean }
+  /** a mirror snapshot and its copy; fails at the given writes of the replica, one after the other */
+  | { type: 'sync'; failures: { write: number; after: boolean; reportLost: boolean }[]; abandon: boolean }
+
+const offset = fc.integer({ min: 0, max: maxObjects * objectSize })
+const length = fc.oneof(fc.integer({ min: 1, max: 6000 }), fc.integer({ min: 1, max: 3 * objectSize }))
+const sync: fc.Arbitrary<Action> = fc.record({
+  type: fc.constant('sync' as const),
+  failures: fc.array(fc.record({ write: fc.integer({ min: 0, max: 12 }), after: fc.boolean(), reportLost: fc.boolean() }), { maxLength: 3 }),
+  abandon: fc.oneof({ weight: 6, arbitrary: fc.constant(false) }, fc.constant(true)),
+})
+const action: fc.Arbitrary<Action> = fc.oneof(
+  { weight: 8, arbitrary: fc.record({ type: fc.constant('write' as const), offset, length, fill: fc.integer({ min: 0, max: 5 }) }) },
+  { weight: 2, arbitrary: fc.record({ type: fc.constant('discard' as const), offset, length }) },
+  { weight: 3, arbitrary: fc.record({ type: fc.constant('discardObject' as const), object: fc.integer({ min: 0, max: maxObjects }) }) },
+  { weight: 1, arbitrary: fc.record({ type: fc.constant('resize' as const), size: fc.integer({ min: 1, max: maxObjects * objectSize }) }) },
+  { weight: 3, arbitrary: fc.constant({ type: 'userSnapshot' as const }) },
+  { weight: 1, arbitrary: fc.record({ type: fc.constant('removeUserSnapshot' as const), which: fc.nat(5) }) },
+  { weight: 1, arbitrary: fc.record({ type: fc.constant('invalidate' as const), fastDiffOnly: fc.boolean() }) },
+  { weight: 3, arbitrary: sync },
+)
+const mapFeatures = FEATURE_EXCLUSIVE_LOCK | FEATURE_OBJECT_MAP
+const options: fc.Arbitrary<{ primary: ModelImageOptions; replica: ModelImageOptions; concurrency: number }> = fc
+  .record({
+    primaryFeatures: fc.constantFrom(0n, mapFeatures, mapFeatures | FEATURE_FAST_DIFF, mapFeatures | FEATURE_FAST_DIFF),
+    replicaFeatures: fc.constantFrom(0n, mapFeatures, mapFeatures | FEATURE_FAST_DIFF, mapFeatures | FEATURE_FAST_DIFF),
+    layout: fc.constantFrom({ stripeUnit: objectSize, stripeCount: 1 }, { stripeUnit: objectSize, stripeCount: 1 }, { stripeUnit: 4096, stripeCount: 3 }),
+    parentOverlap: fc.oneof({ weight: 2, arbitrary: fc.constant(0) }, fc.integer({ min: 1, max: 4 * objectSize })),
+    concurrency: fc.integer({ min: 1, max: 4 }),
+  })
+  .map(({ primaryFeatures, replicaFeatures, layout, parentOverlap, concurrency }) => {
+    // the model's parent is laid out object by object
+    const common = { order, ...layout, parentOverlap: layout.stripeCount > 1 ? 0 : parentOverlap }
+    return { primary: { ...common, features: primaryFeatures }, replica: { ...common, features: replicaFeatures }, concurrency }
+  })
+
+/** What a snapshot replayer does around the engine, and the checks after it. */
+class Replication {
+  readonly primary: PrimaryImage
+  readonly replica: ReplicaImage
+  /** snapshots of the primary → of the replica */
+  readonly seqs = new Map<SnapId, SnapId>()
+  private synced: SnapId = 0n
+  private userSnapshots: SnapId[] = []
+  private leftovers = false
+
+  constructor(
+    options: { primary: ModelImageOptions; replica: ModelImageOptions },
+    private readonly concurrency: number,
+  ) {
+    const size = 5 * objectSize + 1000
+    this.primary = new PrimaryImage(options.primary, size)
+    this.replica = new ReplicaImage(options.replica, size)
+  }
+
+  async run(action: Action): Promise<void> {
+    const { primary } = this
+    switch (action.type) {
+      case 'write': {
+        const data = Buffer.alloc(action.length, action.fill)
+        // some zeros within
+        if (action.fill > 2) data.fill(0, data.length >> 2, (data.length >> 2) * 3)
+        return primary.write(action.offset, data)
+      }
+      case 'discard':
+        return primary.discard(action.offset, action.length)
+      case 'discardObject':
+        return primary.discard(action.object * objectSize, objectSize)
+      case 'resize':
+        return primary.resize(action.size)
+      case 'userSnapshot':
+        this.userSnapshots.push(primary.snapshot())
+        return
+      case 'removeUserSnapshot': {
+        // only those that the replica has, or nobody
+        const [id] = this.userSnapshots.splice(action.which % Math.max(1, this.userSnapshots.length), 1)
+        if (id === undefined) return
+        primary.removeSnapshot(id)
+        const local = this.seqs.get(id)
+        this.seqs.delete(id)
+        if (local !== undefined) await this.removeAtReplica(local)
+        return
+      }
+      case 'invalidate': {
+        const newest = primary.header.snapshots[0]
+        if (newest) newest.flags |= action.fastDiffOnly ? FLAG_FAST_DIFF_INVALID : FLAG_FAST_DIFF_INVALID | FLAG_OBJECT_MAP_INVALID
+        return
+      }
+      case 'sync':
+        return this.sync(action)
+    }
+  }
+
+  private async removeAtReplica(id: SnapId): Promise<void> {
+    const { replica } = this
+    await replica.lock()
+    // maps of removed snapshots are somebody else's matter: here they are only kept from being found
+    replica.header.snapshots.splice(
+      replica.header.snapshots.findIndex((snapshot) => snapshot.id === id),
+      1,
+    )
+    replica.header.snapContext = { ...replica.header.snapContext, snaps: replica.header.snapshots.map((each) => each.id) }
+    replica.pool.trim(id)
+  }
+
+  private async sync({ failures, abandon }: Action & { type: 'sync' }): Promise<void> {
+    const { primary, replica } = this
+    await replica.lock()
+    const toSnap = primary.snapshot()
+    const finalSize = primary.header.size
+    for (const id of this.userSnapshots) {
+      if (id <= this.synced || this.seqs.has(id)) continue
+      this.seqs.set(id, await replica.snapshotToFill(primary.header.snapshots.find((each) => each.id === id)!.size))
+    }
+    const mirrorSnap = await replica.snapshot()
+    replica.header.size = Math.max(replica.header.size, finalSize)
+    const seqs = new Map([...this.seqs, [toSnap, NO_SNAP] as const])
+    const steps = planSteps(this.synced, toSnap, seqs, replica.header.snapshots.map(({ id }) => id))
+    let resumeFrom = 0
+    let given = false
+    for (const failure of [...failures, undefined]) {
+      let writes = 0
+      replica.pool.beforeWrite = (oid) => {
+        if (writes++ !== failure?.write) return false
+        if (failure.after) return true
+        throw replica.pool.error(5, 'write', oid)
+      }
+      const { concurrency, leftovers } = this
+      const onProgress = ({ objects }: { objects: number }) => {
+        if (!failure?.reportLost) resumeFrom = objects
+      }
+      try {
+        await copyImage({ ...replica.request(primary, { fromSnap: this.synced, steps, resumeFrom, onProgress, concurrency }), leftovers })
+      } catch (error) {
+        if (!failure) throw error
+        // a crash: what was in memory is gone
+        await replica.lock()
+        if (abandon) {
+          given = true
+          break
+        }
+        continue
+      }
+      break
+    }
+    replica.pool.beforeWrite = () => false
+    if (given) {
+      // the mirror snapshot and those made for it go, on both sides; the next sync starts from the same base
+      this.leftovers = true
+      primary.removeSnapshot(toSnap)
+      await this.removeAtReplica(mirrorSnap)
+      for (const [id, local] of [...this.seqs]) {
+        if (id <= this.synced) continue
+        await this.removeAtReplica(local)
+        this.seqs.delete(id)
+      }
+      return
+    }
+    this.leftovers = false
+    replica.header.size = finalSize
+    const previous = this.synced
+    this.synced = toSnap
+    this.check(toSnap, NO_SNAP)
+    for (const [id, local] of this.seqs) this.check(id, local)
+    await this.checkDiffs()
+    if (previous !== 0n) primary.removeSnapshot(previous)
+  }
+
+  private check(snap: SnapId, local: SnapId): void {
+    const { primary, replica } = this
+    const map = replica.mapAt(local)
+    for (let object = 0; object < maxObjects * 2; object++) {
+      const where = `object ${object} of snapshot ${snap}, ${local === NO_SNAP ? 'head' : local} here`
+      const want = primary.contentAt(object, snap)
+      if (!want.equals(replica.contentAt(object, local))) throw new Error(`${where} differs`)
+      const there = replica.pool.contentAt(replica.oid(object), local) !== undefined
+      if (map && there && object < map.length && map.get(object) === ObjectState.nonexistent) throw new Error(`${where}: its map misses it`)
+      if (local === NO_SNAP && there && primary.pool.contentAt(primary.oid(object), snap) === undefined) throw new Error(`${where} is too much`)
+    }
+    if (map) expect(map.length).toBeGreaterThanOrEqual(objectCount(replica.layout, primary.header.snapshots.find(({ id }) => id === snap)!.size))
+  }
+
+  /** What fast-diff says of the replica's snapshots never misses a change. */
+  private async checkDiffs(): Promise<void> {
+    const { replica } = this
+    if ((replica.header.features & FEATURE_FAST_DIFF) === 0n) return
+    const locals = [...this.seqs.values()].sort((a, b) => (a < b ? -1 : 1))
+    for (const [index, from] of locals.entries()) {
+      for (const to of locals.slice(index + 1)) {
+        const diff = await diffObjects(replica.pool.io(), replica.header, from, to)
+        if (!diff.known) throw new Error(diff.reason)
+        for (let object = 0; object < diff.states.length; object++) {
+          const same = replica.contentAt(object, from).equals(replica.contentAt(object, to))
+          const state = diff.states.get(object)
+          if (!same && (state === DiffState.hole || state === DiffState.data)) throw new Error(`diff ${from} to ${to} misses object ${object}`)
+        }
+      }
+    }
+  }
+}
+
+const finalSync: Action = { type: 'sync', failures: [], abandon: false }
+
+describe('copyImage', () => {
+  it('makes every snapshot of the replica equal to the primary’s, whatever happened before and whenever it crashed', async () => {
+    await fc.assert(
+      fc.asyncProperty(options, fc.array(action, { maxLength: 25 }), async ({ primary, replica, concurrency }, actions) => {
+        const replication = new Replication({ primary, replica }, concurrency)
+        for (const each of [...actions, finalSync]) await replication.run(each)
+      }),
+      { numRuns: Number(process.env.COPY_ENGINE_RUNS ?? 300) },
+    )
+  })
+})
