@@ -1,0 +1,58 @@
+import type { MirrorImageMode } from '../../cls/rbd/mirror-types.ts'
+import type { SnapshotMirrorInfo } from '../../rbd/mirror/mirror-info.ts'
+import type { ReplayEnd } from '../replayer.ts'
+
+/** The mirror image with the wanted global id on one side. */
+export interface ObservedImage {
+  imageId: string
+  info: SnapshotMirrorInfo
+}
+
+export interface BootstrapObservation {
+  local: ObservedImage | undefined
+  remote: ObservedImage | undefined
+  remoteMirrorUuid: string
+  /** whether the remote has us in its list of peers */
+  linkedPeer: boolean
+}
+
+export type BootstrapDecision =
+  | { type: 'end'; end: ReplayEnd }
+  /** Make the local image, then replay. */
+  | { type: 'create'; remoteImageId: string; mode: MirrorImageMode }
+  | { type: 'open'; localImageId: string; remoteImageId: string; mode: MirrorImageMode }
+
+function end(value: ReplayEnd): BootstrapDecision {
+  return { type: 'end', end: value }
+}
+
+/**
+ * What to do with an image, from what both sides say of it (tools/rbd_mirror/image_replayer/{BootstrapRequest,PrepareLocalImageRequest,
+ * PrepareRemoteImageRequest}.cc). A local image is deleted (`remoteGone`) only if it is a replica of exactly this remote.
+ */
+export function decideBootstrap(observation: BootstrapObservation): BootstrapDecision {
+  const { local, remote, remoteMirrorUuid, linkedPeer } = observation
+  if (local?.info.image.state === 'creating') return end({ type: 'localIncomplete' })
+  if (local?.info.image.state === 'disabling') return end({ type: 'transient', reason: 'local image mirroring is being disabled' })
+  if (local?.info.promotion.state === 'primary') return end({ type: 'localPrimary' })
+
+  const isReplica = local?.info.promotion.state === 'non-primary'
+  const beingPromoted = isReplica && local.info.promotion.primaryMirrorUuid === ''
+  const followsRemote = isReplica && linkedPeer && local.info.promotion.primaryMirrorUuid === remoteMirrorUuid
+
+  // a forced promotion waits until nobody has the image open
+  if (local?.info.image.mode === 'snapshot' && beingPromoted) return end({ type: 'orphan' })
+
+  const remoteThere = remote && remote.info.image.state !== 'disabling'
+  if (!remoteThere) {
+    if (!local) return end({ type: 'imageGone' })
+    if (followsRemote) return end({ type: 'remoteGone', localImageId: local.imageId })
+    return end({ type: 'failed', description: 'remote image does not exist', error: undefined })
+  }
+  const { mode } = remote.info.image
+  if (local && local.info.image.mode !== mode) return end({ type: 'splitBrain', reason: 'split-brain detected' })
+  // a replica follows its primary through a demotion
+  if (remote.info.promotion.state !== 'primary' && !followsRemote) return end({ type: 'remoteNotPrimary' })
+  if (!local) return { type: 'create', remoteImageId: remote.imageId, mode }
+  return { type: 'open', localImageId: local.imageId, remoteImageId: remote.imageId, mode }
+}

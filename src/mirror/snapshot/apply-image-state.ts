@@ -1,0 +1,64 @@
+import { metadataRemove, metadataSet, snapshotGetLimit } from '../../cls/rbd/client.ts'
+import { Errno, isErrno } from '../../rados/errors.ts'
+import type { SnapId } from '../../rados/io-ctx.ts'
+import { WriteOperation } from '../../rados/operation.ts'
+import { FEATURE_JOURNALING, FEATURES_DISABLE_ONLY, FEATURES_MUTABLE } from '../../rbd/features.ts'
+import type { Image } from '../../rbd/image.ts'
+import type { ImageState } from '../../rbd/mirror/image-state.ts'
+import { updateFeaturesHere, type JournalSwitch } from '../../rbd/operations/features.ts'
+import { listMetadata } from '../../rbd/operations/metadata.ts'
+import { renameImageHere } from '../../rbd/operations/rename-image.ts'
+import { protectSnapshotHere, renameSnapshotHere, setSnapshotLimit, unprotectSnapshotHere } from '../../rbd/operations/snapshot-edit.ts'
+import { removeSnapshotHere } from '../../rbd/operations/snapshot-remove.ts'
+import { orderRenames, planImageState, type ImageStateChanges } from './apply-plan.ts'
+
+/**
+ * Brings everything but the data of the local image to the state that came with the remote snapshot: name, features, metadata, user
+ * snapshots, snapshot limit. Each step can be done again. Resolves with what was changed.
+ */
+export async function applyImageState(
+  local: Image,
+  state: ImageState,
+  remoteIdOf: (localId: SnapId) => SnapId | undefined,
+  journal?: JournalSwitch,
+): Promise<ImageStateChanges> {
+  const [header, metadata, snapLimit] = await Promise.all([
+    local.refreshIfNeeded(),
+    listMetadata(local.io, local.id),
+    snapshotGetLimit.call(local.io, local.headerOid),
+  ])
+  const changes = planImageState({ header, metadata, snapLimit }, state, remoteIdOf)
+  if (changes.rename !== undefined) await renameImageHere(local, changes.rename)
+  await applyFeatures(local, changes, journal)
+  await applyMetadata(local, changes)
+  for (const id of changes.unprotect) await unprotectSnapshotHere(local, id)
+  for (const id of changes.remove) await removeSnapshotHere(local, id)
+  for (const id of changes.protect) await protectSnapshotHere(local, id)
+  const names = new Map(local.header.snapshots.filter(({ namespace }) => namespace.type === 'user').map(({ id, name }) => [id, name]))
+  for (const { id, name } of orderRenames(changes.renameSnapshots, names)) await renameSnapshotHere(local, id, name)
+  if (changes.snapLimit !== undefined) await setSnapshotLimit(local, changes.snapLimit)
+  return changes
+}
+
+/** What can't be switched on a living image is as it was made, on both sides. */
+async function applyFeatures(local: Image, { disableFeatures, enableFeatures }: ImageStateChanges, journal: JournalSwitch | undefined): Promise<void> {
+  const possible = journal ? FEATURES_MUTABLE : FEATURES_MUTABLE & ~FEATURE_JOURNALING
+  const disable = disableFeatures & (possible | FEATURES_DISABLE_ONLY)
+  const enable = enableFeatures & possible
+  if (disable !== 0n) await updateFeaturesHere(local, { features: disable, enabled: false, journal })
+  if (enable !== 0n) await updateFeaturesHere(local, { features: enable, enabled: true, journal })
+}
+
+async function applyMetadata(local: Image, changes: ImageStateChanges): Promise<void> {
+  if (changes.removeMetadata.length === 0 && changes.setMetadata.size === 0) return
+  const operation = new WriteOperation()
+  for (const key of changes.removeMetadata) metadataRemove.step(operation, { key })
+  if (changes.setMetadata.size > 0) metadataSet.step(operation, { metadata: changes.setMetadata })
+  try {
+    await local.io.write(local.headerOid, operation)
+  } catch (error) {
+    // removing a key that is gone already fails the whole operation
+    if (!isErrno(error, Errno.ENOENT)) throw error
+    if (changes.setMetadata.size > 0) await metadataSet.call(local.io, local.headerOid, { metadata: changes.setMetadata })
+  }
+}

@@ -1,0 +1,90 @@
+import type { SnapId } from '../../rados/io-ctx.ts'
+import { FEATURES_IMPLICIT_ENABLE } from '../../rbd/features.ts'
+import type { ImageHeader } from '../../rbd/header.ts'
+import { IMAGE_META_PREFIX } from '../../rbd/mirror/image-meta.ts'
+import type { ImageState } from '../../rbd/mirror/image-state.ts'
+
+/** What of an image besides its data differs from the state that came with a mirror-snapshot. */
+export interface ImageStateChanges {
+  rename: string | undefined
+  disableFeatures: bigint
+  enableFeatures: bigint
+  setMetadata: Map<string, Buffer>
+  removeMetadata: string[]
+  unprotect: SnapId[]
+  remove: SnapId[]
+  protect: SnapId[]
+  renameSnapshots: { id: SnapId; name: string }[]
+  snapLimit: bigint | undefined
+}
+
+/** Metadata of librbd's own is neither shown nor replicated (librbd/image/GetMetadataRequest.cc). */
+const INTERNAL_METADATA_PREFIX = IMAGE_META_PREFIX.slice(0, 4)
+
+export interface LocalImageState {
+  header: ImageHeader
+  metadata: ReadonlyMap<string, Buffer>
+  snapLimit: bigint
+}
+
+/**
+ * Compares the local image with a state of the remote one (tools/rbd_mirror/image_replayer/snapshot/ApplyImageStateRequest.cc).
+ *
+ * @param remoteIdOf the remote snapshot that a local one stands for
+ */
+export function planImageState(local: LocalImageState, state: ImageState, remoteIdOf: (localId: SnapId) => SnapId | undefined): ImageStateChanges {
+  const { header, metadata } = local
+  const have = header.features & ~FEATURES_IMPLICIT_ENABLE
+  const want = state.features & ~FEATURES_IMPLICIT_ENABLE
+  const changes: ImageStateChanges = {
+    rename: state.name === header.name ? undefined : state.name,
+    disableFeatures: have & ~want,
+    enableFeatures: want & ~have,
+    setMetadata: new Map([...state.metadata].filter(([key, value]) => !metadata.get(key)?.equals(value))),
+    removeMetadata: [...metadata.keys()].filter((key) => !state.metadata.has(key) && !key.startsWith(INTERNAL_METADATA_PREFIX)),
+    unprotect: [],
+    remove: [],
+    protect: [],
+    renameSnapshots: [],
+    snapLimit: state.snapLimit === local.snapLimit ? undefined : state.snapLimit,
+  }
+  for (const { id, namespace, name, protection } of header.snapshots) {
+    if (namespace.type !== 'user') continue
+    const remoteId = remoteIdOf(id)
+    const wanted = remoteId === undefined ? undefined : state.snapshots.get(remoteId)
+    if (protection !== 'unprotected' && wanted?.protection !== 'protected') changes.unprotect.push(id)
+    if (!wanted) changes.remove.push(id)
+    else {
+      if (protection !== 'protected' && wanted.protection === 'protected') changes.protect.push(id)
+      if (name !== wanted.name) changes.renameSnapshots.push({ id, name: wanted.name })
+    }
+  }
+  return changes
+}
+
+/**
+ * An order in which snapshots can be renamed without two of the same name at any time. `taken` are the names of all user snapshots that
+ * are there; names that only go round in a circle need a stop-over, whose name is made from the snapshot's id.
+ */
+export function orderRenames(renames: readonly { id: SnapId; name: string }[], taken: ReadonlyMap<SnapId, string>): { id: SnapId; name: string }[] {
+  const current = new Map(taken)
+  const waiting = [...renames]
+  const ordered: { id: SnapId; name: string }[] = []
+  const rename = (id: SnapId, name: string) => {
+    ordered.push({ id, name })
+    current.set(id, name)
+  }
+  while (waiting.length > 0) {
+    const names = new Set(current.values())
+    const free = waiting.findIndex(({ name }) => !names.has(name))
+    if (free >= 0) {
+      const [{ id, name }] = waiting.splice(free, 1) as [{ id: SnapId; name: string }]
+      rename(id, name)
+      continue
+    }
+    const stuck = waiting.find(({ id }) => !current.get(id)?.startsWith('.rbd-mirror.'))
+    if (!stuck) return [...ordered, ...waiting] // a name that stays taken: the cluster refuses it, and says so
+    rename(stuck.id, `.rbd-mirror.${stuck.id}`)
+  }
+  return ordered
+}

@@ -1,0 +1,248 @@
+import { isCancelled } from '../../base/cancelled.ts'
+import { mirrorImageGet, mirrorImageSet, mirrorPeerList } from '../../cls/rbd/mirror-client.ts'
+import { Errno, isErrno } from '../../rados/errors.ts'
+import type { SnapId } from '../../rados/io-ctx.ts'
+import { MalformedInput } from '../../encoding/malformed-input.ts'
+import { copyImage, type CopyProgress } from '../../rbd/data/copy-engine.ts'
+import { planSteps } from '../../rbd/data/copy-steps.ts'
+import type { Image } from '../../rbd/image.ts'
+import { readImageState, writeImageState, type ImageState } from '../../rbd/mirror/image-state.ts'
+import { completeNonPrimarySnapshot, createCheckpoint, createNonPrimarySnapshot } from '../../rbd/mirror/non-primary-snapshot.ts'
+import { isDemoted } from '../../rbd/mirror/mirror-snapshot.ts'
+import { RBD_MIRRORING } from '../../rbd/names.ts'
+import { NOTIFY_TIMEOUT_MS } from '../../rbd/object-watcher.ts'
+import { encodeMirroringMessage } from '../../rbd/notify/mirroring-messages.ts'
+import type { ImageContext } from '../image-context.ts'
+import { applyImageState } from './apply-image-state.ts'
+import { CopyProgressKeeper } from './copy-progress.ts'
+import type { Step } from './plan.ts'
+import { planSnapshotChanges, remoteSnapIdOf, type SnapshotSides } from './snapshot-map.ts'
+import { syncSnapshots } from './sync-snapshots.ts'
+
+/** What a step failed at, in the stock daemon's words, for the operator. */
+export class SyncFailure extends Error {
+  constructor(
+    readonly description: string,
+    cause: unknown,
+  ) {
+    super(description, { cause })
+    this.name = 'SyncFailure'
+  }
+}
+
+/** Gives a failure of `task` its description; cancellation passes. */
+export async function describing<T>(description: string, task: () => Promise<T>): Promise<T> {
+  try {
+    return await task()
+  } catch (error) {
+    if (isCancelled(error) || error instanceof SyncFailure) throw error
+    throw new SyncFailure(description, error)
+  }
+}
+
+export interface SyncOutcome {
+  seconds: number
+  bytes: number
+}
+
+export interface SyncProgress extends CopyProgress {
+  to: SnapId
+}
+
+type SyncStep = Extract<Step, { type: 'sync' | 'resume' }>
+
+/** Both images open, and what syncing them needs. The exclusive lock of the local one must be held, if it has one. */
+export class ImageSync {
+  /** Only this process has written to the local image since it was last whole. */
+  private pristine = false
+
+  constructor(
+    private readonly context: ImageContext,
+    private readonly local: Image,
+    private readonly remote: Image,
+    private readonly onProgress: (progress: SyncProgress) => void,
+  ) {}
+
+  /**
+   *     sync:   remote image state → user snapshots → incomplete non-primary snapshot → mirror image enabled ┐
+   *     resume: local image state ──────────────────────────────────────────────────────────────────────────┴→
+   *       copy → image state applied → object map of the snapshot → snapshot complete → peers told
+   *
+   * Rejects with SyncFailure, or the signal's reason.
+   */
+  async run(step: SyncStep, signal: AbortSignal): Promise<SyncOutcome> {
+    const { clock, limits } = this.context
+    const leftovers = step.base.localSnapId !== 0n && !this.pristine
+    this.pristine = false
+    const prepared = step.type === 'sync' ? await this.prepare(step, signal) : await this.takeUp(step)
+    const started = clock.monotonic()
+    let bytes = 0
+    if (step.copies) {
+      const copied = await limits.imageSyncs.add(() => this.copy(step, prepared, leftovers, signal), { signal })
+      bytes = copied ?? 0
+    }
+    const seconds = (clock.monotonic() - started) / 1000
+    signal.throwIfAborted()
+    await this.finish(step, prepared)
+    this.pristine = true
+    return { seconds, bytes }
+  }
+
+  /** Makes what the local image is now a snapshot that can be rolled back to. */
+  async checkpoint({ snapshot }: Extract<Step, { type: 'checkpoint' }>): Promise<void> {
+    await describing('failed to create local mirror snapshot', async () => {
+      await createCheckpoint(this.local, this.context.globalImageId, snapshot.namespace, await this.takeSnapId())
+    })
+  }
+
+  private sides(): SnapshotSides {
+    const { local, remote } = this.context
+    return {
+      local: this.local.header.snapshots,
+      remote: this.remote.header.snapshots,
+      localMirrorUuid: local.mirrorUuid,
+      remoteMirrorUuid: remote.mirrorUuid,
+    }
+  }
+
+  private async prepare(step: Extract<Step, { type: 'sync' }>, signal: AbortSignal): Promise<Prepared> {
+    const { base, to } = step
+    const { globalImageId, remote } = this.context
+    const { local } = this
+    const demoted = isDemoted(to.namespace)
+    const [imageState, mirrorPeerUuids] = await Promise.all([
+      describing('failed to retrieve remote snapshot image state', () => readImageState(this.remote.io, this.remote.id, to.id)),
+      demoted ? describing('failed to create local mirror snapshot', () => this.followers()) : new Set<string>(),
+    ])
+    const changes = planSnapshotChanges(this.sides(), base, to.id)
+    const takeSnapId = () => this.takeSnapId()
+    const snapSeqs = await describing('failed to copy snapshots from remote to local image', () =>
+      syncSnapshots({ local, changes, to, state: imageState, takeSnapId, signal }),
+    )
+    signal.throwIfAborted()
+    const snapId = await describing('failed to create local mirror snapshot', async () =>
+      createNonPrimarySnapshot(
+        local,
+        { globalImageId, demoted, primaryMirrorUuid: remote.mirrorUuid, primarySnapId: to.id, mirrorPeerUuids, snapSeqs, imageState },
+        await this.takeSnapId(),
+      ),
+    )
+    if (base.localSnapId === 0n) await describing('failed to update local mirror image state', () => this.enableMirrorImage())
+    return { snapId, snapSeqs, imageState, resumeFrom: 0 }
+  }
+
+  private async takeUp({ into, to, base }: Extract<Step, { type: 'resume' }>): Promise<Prepared> {
+    const { snapSeqs, lastCopiedObjectNumber } = into.namespace
+    const imageState = await describing('failed to retrieve local snapshot image state', () => this.localImageState(into.id, to.id))
+    // a crash may have come between the snapshot and this
+    if (base.localSnapId === 0n) await describing('failed to update local mirror image state', () => this.enableMirrorImage())
+    return { snapId: into.id, snapSeqs, imageState, resumeFrom: lastCopiedObjectNumber }
+  }
+
+  /** The remote's is the same, for as long as the snapshot is there. */
+  private async localImageState(localSnapId: SnapId, remoteSnapId: SnapId): Promise<ImageState> {
+    try {
+      return await readImageState(this.local.io, this.local.id, localSnapId)
+    } catch (error) {
+      if (!isErrno(error, Errno.ENOENT) && !(error instanceof MalformedInput)) throw error
+      const state = await readImageState(this.remote.io, this.remote.id, remoteSnapId)
+      await writeImageState(this.local.io, this.local.id, localSnapId, state)
+      return state
+    }
+  }
+
+  private async copy({ base, to }: SyncStep, prepared: Prepared, leftovers: boolean, signal: AbortSignal): Promise<number> {
+    const { context, local, remote } = this
+    const { clock, limits, options, metrics, log } = context
+    const header = await local.refreshIfNeeded()
+    // The new snapshot takes no part in the snapshot context: it is to read as the head does after this sync, see READS_AS_SYNCED.
+    const older = header.snapContext.snaps.filter((id) => id < prepared.snapId)
+    const steps = planSteps(base.remoteSnapId, to.id, prepared.snapSeqs, older)
+    const progress = new CopyProgressKeeper(local, prepared.snapId, clock)
+    let reported = 0
+    const run = () =>
+      copyImage({
+        source: { io: remote.io, data: remote.data(), header: remote.header },
+        destination: { io: local.io, data: local.data(), header },
+        fromSnap: base.remoteSnapId,
+        steps,
+        resumeFrom: prepared.resumeFrom,
+        leftovers,
+        concurrency: options.concurrentManagementOps,
+        byteBudget: limits.byteBudget,
+        buffers: limits.buffers,
+        objectMap: local.objectMap,
+        onProgress: (state) => {
+          progress.advance(state.objects)
+          metrics.addBytes(state.bytesRead - reported)
+          reported = state.bytesRead
+          this.onProgress({ ...state, to: to.id })
+        },
+        signal,
+        log,
+      })
+    try {
+      // as long as the copy runs, the lock can't be given away
+      const result = await describing('failed to copy remote image', () => (local.usesLock ? local.lock!.use(run) : run()))
+      return result.bytesRead
+    } finally {
+      if (signal.aborted) await progress.flush().catch((error: unknown) => log.debug({ err: error }, 'copy progress not noted'))
+      else await describing('failed to update local snapshot progress', () => progress.settle())
+    }
+  }
+
+  private async finish(step: SyncStep, { snapId, imageState }: Prepared): Promise<void> {
+    const { local } = this
+    const sides = this.sides()
+    const changes = await describing('failed to apply remote image state', () =>
+      applyImageState(local, imageState, (localId) => remoteSnapIdOf(sides, localId)),
+    )
+    if (changes.rename !== undefined) this.context.report({ type: 'name', name: changes.rename })
+    await describing('failed to update local snapshot progress', async () => {
+      // a part that was copied by another run may have been written with the snapshot in the context
+      const readsAsSynced = step.type === 'sync'
+      if (readsAsSynced) await local.objectMap?.createSnapshot(snapId)
+      await completeNonPrimarySnapshot(local, snapId, 0, readsAsSynced)
+      await local.headerChanged()
+    })
+  }
+
+  /** Peers that may fetch from here once this image is promoted (mirror peers with direction tx). */
+  private async followers(): Promise<Set<string>> {
+    const { io } = this.context.local
+    const pool = io.namespace === '' ? io : io.duplicate({ namespace: '' })
+    try {
+      const peers = await mirrorPeerList.call(pool, RBD_MIRRORING)
+      return new Set(peers.filter(({ direction }) => direction !== 'rx').map(({ uuid }) => uuid))
+    } finally {
+      if (pool !== io) pool.close()
+    }
+  }
+
+  /** Until its first snapshot ties it to the primary, a new image is `creating`: whoever finds it so throws it away. */
+  private async enableMirrorImage(): Promise<void> {
+    const { io } = this.context.local
+    const { id: imageId } = this.local
+    const image = await mirrorImageGet.call(io, RBD_MIRRORING, { imageId })
+    if (image.state === 'enabled') return
+    await mirrorImageSet.call(io, RBD_MIRRORING, { imageId, image: { ...image, state: 'enabled' } })
+    const message = encodeMirroringMessage({ type: 'imageUpdated', state: 'enabled', imageId, globalImageId: image.globalImageId })
+    await io.notify(RBD_MIRRORING, message, NOTIFY_TIMEOUT_MS).catch((error: unknown) => {
+      this.context.log.debug({ err: error }, 'mirroring watchers not told')
+    })
+  }
+
+  /** Ids allocated ahead are of the header's pool: with a data pool they are of no use. */
+  private async takeSnapId(): Promise<SnapId | undefined> {
+    return this.local.header.dataPoolId === undefined ? this.context.snapIds.take() : undefined
+  }
+}
+
+interface Prepared {
+  /** the local non-primary snapshot */
+  snapId: SnapId
+  snapSeqs: ReadonlyMap<SnapId, SnapId>
+  imageState: ImageState
+  /** objects below it are copied */
+  resumeFrom: number
+}

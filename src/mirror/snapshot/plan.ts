@@ -1,0 +1,183 @@
+import type { SnapId } from '../../rados/io-ctx.ts'
+import { isDemoted, isNonPrimary, isOrphan, isPrimary, readsAsSynced, type MirrorSnapshot } from '../../rbd/mirror/mirror-snapshot.ts'
+
+/** All that the next step of an image's replay depends on. */
+export interface Observation {
+  resyncRequested: boolean
+  /** mirror-snapshots of the local image, oldest first */
+  local: readonly MirrorSnapshot[]
+  /** mirror-snapshots of the remote image, oldest first */
+  remote: readonly MirrorSnapshot[]
+  localMirrorUuid: string
+  remoteMirrorUuid: string
+  /** what remote snapshots call us in `mirrorPeerUuids` */
+  mirrorPeerUuid: string
+}
+
+/** A state that both images have had: what a delta starts from. */
+export interface Base {
+  /** 0 for nothing at all */
+  remoteSnapId: SnapId
+  /** the local snapshot with that state; 0 for nothing at all */
+  localSnapId: SnapId
+  /** the local image was demoted there, and the remote one took over: user snapshots are matched by name */
+  afterDemotion: boolean
+}
+
+export type Step =
+  | { type: 'resyncRequested' }
+  /** The local image has a primary snapshot as its newest. */
+  | { type: 'localPromoted' }
+  /** A forced promotion of the local image has begun. */
+  | { type: 'orphan' }
+  | { type: 'splitBrain'; reason: 'split-brain' | 'local image linked to unknown peer' }
+  /** The first sync can't be finished nor begun anew over what it left behind: the local image is to be made again. */
+  | { type: 'startOver' }
+  | { type: 'invalid'; reason: string }
+  /** Make the local head's state a snapshot that can be rolled back to, in place of `snapshot`, which can't. */
+  | { type: 'checkpoint'; snapshot: MirrorSnapshot }
+  /** Bring the local image from `base` to `to`; `pending` snapshots wait on the remote, `to` included. */
+  | { type: 'sync'; base: Base; to: MirrorSnapshot; copies: boolean; pending: number }
+  /** Go on with the sync that `into` was made for. */
+  | { type: 'resume'; base: Base; to: MirrorSnapshot; into: MirrorSnapshot; copies: boolean; pending: number }
+  /** Remove local snapshots that nobody needs, unlink us from remote ones. */
+  | { type: 'tidy'; prune: readonly MirrorSnapshot[]; unlink: readonly MirrorSnapshot[] }
+  | { type: 'remoteDemoted' }
+  /** Everything is synced, or what comes next is not complete yet. */
+  | { type: 'idle' }
+
+/** With more than this to tidy, tidying goes before the next sync; otherwise the sync is not kept waiting. */
+export const MAX_UNTIDY = 4
+
+/**
+ * What to do next. Total: any two lists of mirror-snapshots give a step, and doing the steps ends in `idle` or in an outcome.
+ * The rules are those of Ceph's tools/rbd_mirror/image_replayer/snapshot/Replayer.cc (scan_local_mirror_snapshots,
+ * scan_remote_mirror_snapshots), with these differences:
+ * - an orphan or a primary snapshot is seen also behind an incomplete one, so that a forced promotion in mid-sync is not ignored;
+ * - the newest remote snapshot is synced, not each one in turn;
+ * - an incomplete non-primary snapshot at the remote proves no common state;
+ * - a sync whose target is gone is replaced by one to the newest snapshot, never continued towards another one.
+ */
+export function planNext(observation: Observation): Step {
+  if (observation.resyncRequested) return { type: 'resyncRequested' }
+  return localOutcome(observation) ?? planWithLocal(observation)
+}
+
+function localOutcome({ local, remoteMirrorUuid }: Observation): Step | undefined {
+  const newest = local.at(-1)?.namespace
+  if (!newest) return undefined
+  if (newest.state === 'primary') return { type: 'localPromoted' }
+  if (isPrimary(newest)) return newest.complete ? undefined : { type: 'invalid', reason: 'incomplete local primary snapshot' }
+  if (isOrphan(newest)) return { type: 'orphan' }
+  if (newest.primaryMirrorUuid !== remoteMirrorUuid) return { type: 'splitBrain', reason: 'local image linked to unknown peer' }
+  return undefined
+}
+
+/** What the newest local snapshots say: what is being copied, and what was whole before. */
+interface LocalSituation {
+  inProgress: MirrorSnapshot | undefined
+  /** the newest complete snapshot before it */
+  complete: MirrorSnapshot | undefined
+  prunable: MirrorSnapshot[]
+}
+
+function localSituation({ local }: Observation): LocalSituation {
+  const newest = local.at(-1)
+  const inProgress = newest && !newest.namespace.complete ? newest : undefined
+  const complete = local.findLast(({ namespace }) => namespace.complete && !isOrphan(namespace))
+  const prunable = local.filter(
+    (snapshot) =>
+      snapshot !== inProgress && snapshot !== complete && isNonPrimary(snapshot.namespace) && snapshot.namespace.mirrorPeerUuids.size === 0,
+  )
+  return { inProgress, complete, prunable }
+}
+
+function planWithLocal(observation: Observation): Step {
+  const situation = localSituation(observation)
+  const { inProgress, complete, prunable } = situation
+
+  // before its first object is copied an incomplete snapshot may lack its image state or object map
+  if (inProgress && complete && inProgress.namespace.lastCopiedObjectNumber === 0) return tidy([inProgress], [])
+
+  const base = findBase(observation, complete)
+  const unlinkable = linked(observation).filter(({ id }) => id < synced(base, complete))
+  const untidy = prunable.length + unlinkable.length
+  const chores = untidy > 0 ? tidy(prunable, unlinkable) : undefined
+  if (base === 'diverged') return { type: 'splitBrain', reason: 'split-brain' }
+  if (base === 'unknown') return chores ?? rest(observation)
+  if (chores && untidy > MAX_UNTIDY) return chores
+
+  const pending = candidates(observation, complete, base)
+  if (inProgress) return planResume(observation, situation, base, inProgress, pending.length)
+  const to = pending.findLast(({ namespace }) => namespace.complete)
+  if (!to) return chores ?? rest(observation)
+  if (complete && isNonPrimary(complete.namespace) && !readsAsSynced(complete.namespace)) return { type: 'checkpoint', snapshot: complete }
+  return { type: 'sync', base, to, copies: copies(base, to), pending: pending.length }
+}
+
+function planResume({ remote }: Observation, { complete }: LocalSituation, base: Base, into: MirrorSnapshot, pending: number): Step {
+  const to = remote.find(({ id }) => id === into.namespace.primarySnapId)
+  if (to && isPrimary(to.namespace) && to.namespace.complete && to.id > base.remoteSnapId) {
+    return { type: 'resume', base, to, into, copies: copies(base, to), pending: Math.max(1, pending) }
+  }
+  // what was copied so far lies between the base and whatever the remote has now: a delta from the base covers it
+  return complete ? tidy([into], []) : { type: 'startOver' }
+}
+
+/**
+ * A primary may promise that nothing was written since an older snapshot, or 0 for its creation (`clean_since_snap_id`, in the place of
+ * primarySnapId).
+ */
+function copies(base: Base, to: MirrorSnapshot): boolean {
+  return to.namespace.primarySnapId !== base.remoteSnapId
+}
+
+/**
+ * `diverged`: the remote went on from a state that the local image has not had, or that nothing proves it has had.
+ * `unknown`: nothing of the remote concerns us yet.
+ */
+function findBase(observation: Observation, complete: MirrorSnapshot | undefined): Base | 'diverged' | 'unknown' {
+  if (!complete) return { remoteSnapId: 0n, localSnapId: 0n, afterDemotion: false }
+  const { remote, localMirrorUuid } = observation
+  if (isNonPrimary(complete.namespace)) {
+    // changes since an older state include those since the synced one
+    const base = remote.findLast(({ id }) => id <= complete.namespace.primarySnapId)
+    if (!base) return 'diverged'
+    return { remoteSnapId: base.id, localSnapId: complete.id, afterDemotion: false }
+  }
+  const takeover = remote.find(
+    ({ namespace }) =>
+      namespace.state === 'non-primary-demoted' &&
+      namespace.complete &&
+      namespace.primaryMirrorUuid === localMirrorUuid &&
+      namespace.primarySnapId === complete.id,
+  )
+  if (takeover) return { remoteSnapId: takeover.id, localSnapId: complete.id, afterDemotion: true }
+  return linked(observation).length > 0 ? 'diverged' : 'unknown'
+}
+
+/** Remote snapshots that wait for us. */
+function linked({ remote, mirrorPeerUuid }: Observation): MirrorSnapshot[] {
+  return remote.filter(({ namespace }) => namespace.mirrorPeerUuids.has(mirrorPeerUuid))
+}
+
+/** The remote snapshot that the local image is whole up to: older ones need not wait for us. */
+function synced(base: Base | 'diverged' | 'unknown', complete: MirrorSnapshot | undefined): SnapId {
+  if (typeof base === 'string' || !complete) return 0n
+  return base.remoteSnapId
+}
+
+/** Primary snapshots that wait for us and are newer than what the local image has, oldest first. */
+function candidates(observation: Observation, complete: MirrorSnapshot | undefined, base: Base): MirrorSnapshot[] {
+  const after = complete && isNonPrimary(complete.namespace) ? complete.namespace.primarySnapId : base.remoteSnapId
+  return linked(observation).filter(({ id, namespace }) => isPrimary(namespace) && id > after)
+}
+
+function tidy(prune: readonly MirrorSnapshot[], unlink: readonly MirrorSnapshot[]): Step {
+  return { type: 'tidy', prune, unlink }
+}
+
+function rest({ remote }: Observation): Step {
+  const newest = remote.at(-1)?.namespace
+  return newest && isDemoted(newest) && newest.complete ? { type: 'remoteDemoted' } : { type: 'idle' }
+}
