@@ -6,6 +6,7 @@ import type { Semaphore } from '../base/semaphore.ts'
 import type { ImageMetrics } from '../observability/metrics.ts'
 import type { Cluster } from '../rados/cluster.ts'
 import type { IoCtx, SnapId } from '../rados/io-ctx.ts'
+import type { BufferPool } from '../rbd/data/buffer-pool.ts'
 import type { MirrorOptions } from './options.ts'
 
 /** One side of a mirrored image. The io context is shared: whoever needs a snapshot or snap context of its own duplicates it. */
@@ -42,6 +43,8 @@ export interface SharedLimits {
   readonly imageSyncs: PQueue
   /** bytes in flight of all copies and replays of the daemon */
   readonly byteBudget: Semaphore
+  /** large buffers for data on its way, kept for reuse */
+  readonly buffers: BufferPool
 }
 
 /**

@@ -6,6 +6,7 @@ import { Semaphore } from '../base/semaphore.ts'
 import { untilAborted } from '../base/until-aborted.ts'
 import type { Cluster } from '../rados/cluster.ts'
 import { EBLOCKLISTED, isErrno } from '../rados/errors.ts'
+import { BufferPool } from '../rbd/data/buffer-pool.ts'
 import { offerCommands, type Commanded } from './admin-commands.ts'
 import { ClusterWatcher, type ClusterState } from './cluster-watcher.ts'
 import type { MirrorDaemonOptions } from './daemon-options.ts'
@@ -33,6 +34,7 @@ export class MirrorDaemon implements Commanded {
   private readonly serviceStatus = new ServiceStatus()
   private readonly poolMeta = new PoolMetaCache()
   private readonly byteBudget = new Semaphore(BYTE_BUDGET)
+  private readonly buffers = new BufferPool(BYTE_BUDGET / 2)
   private siteName = ''
   private manualStop = false
   private changes: Promise<void> = Promise.resolve()
@@ -136,6 +138,7 @@ export class MirrorDaemon implements Commanded {
       poolName: pool.poolName,
       peer,
       byteBudget: this.byteBudget,
+      buffers: this.buffers,
       pools: this.poolMeta,
       serviceStatus: this.serviceStatus,
       bootstrap: this.bootstrap,

@@ -13,6 +13,7 @@ import type { PeerMetrics } from '../observability/metrics.ts'
 import type { Cluster } from '../rados/cluster.ts'
 import { EBLOCKLISTED, Errno, isErrno } from '../rados/errors.ts'
 import type { IoCtx } from '../rados/io-ctx.ts'
+import type { BufferPool } from '../rbd/data/buffer-pool.ts'
 import { RBD_MIRRORING, RBD_NAMESPACE } from '../rbd/names.ts'
 import type { Commanded } from './admin-commands.ts'
 import type { MirrorDaemonOptions } from './daemon-options.ts'
@@ -58,6 +59,7 @@ export interface PoolReplayerOptions {
   readonly poolName: string
   readonly peer: PeerSpec
   readonly byteBudget: Semaphore
+  readonly buffers: BufferPool
   readonly pools: PoolMetaCache
   readonly serviceStatus: ServiceStatus
   readonly bootstrap: Bootstrap
@@ -200,7 +202,7 @@ export class PoolReplayer implements Commanded {
       peer,
       localMirrorUuid,
       pools: this.options.pools,
-      limits: { imageSyncs: this.queues.syncs, byteBudget: this.options.byteBudget },
+      limits: { imageSyncs: this.queues.syncs, byteBudget: this.options.byteBudget, buffers: this.options.buffers },
       deletions: this.queues.deletions,
       starts: new Semaphore(MAX_IMAGE_STARTS),
       snapIds,
