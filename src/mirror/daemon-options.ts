@@ -34,7 +34,7 @@ export interface MirrorDaemonOptions {
   readonly daemonId: string
   readonly hostname: string
   /** more of the service metadata: `ceph_version`, `ceph_version_short` … */
-  readonly serviceMetadata: Readonly<Record<string, string>>
+  readonly serviceMetadata?: Readonly<Record<string, string>>
   /** path of the admin socket of a connection, for the status dump; '' for none */
   adminSocketPath(side: 'local' | 'remote', cluster: string): string
 }

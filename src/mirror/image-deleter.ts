@@ -4,22 +4,21 @@ import { Notifier } from '../base/notifier.ts'
 import { mirrorImageGet, mirrorImageGetImageId, mirrorImageMapRemove, mirrorImageRemove, mirrorImageSet } from '../cls/rbd/mirror-client.ts'
 import type { MirrorImageState } from '../cls/rbd/mirror-types.ts'
 import { dirGetName } from '../cls/rbd/client.ts'
-import { trashList } from '../cls/rbd/pool-client.ts'
 import { encode, utimeFromMs, utimeToMs } from '../encoding/codec.ts'
 import { EBLOCKLISTED, Errno, isErrno, RadosError } from '../rados/errors.ts'
 import type { IoCtx } from '../rados/io-ctx.ts'
-import { RBD_DIRECTORY, RBD_MIRROR_LEADER, RBD_MIRRORING, RBD_TRASH } from '../rbd/names.ts'
+import { RBD_DIRECTORY, RBD_MIRROR_LEADER, RBD_MIRRORING } from '../rbd/names.ts'
 import { loadMirrorInfo } from '../rbd/mirror/mirror-info.ts'
+import { listTrash, moveToTrash } from '../rbd/trash.ts'
 import { DeletionQueue, type Deletion } from './deletion-queue.ts'
 import { MirroringNotify } from './mirroring-notify.ts'
 import type { PoolContext } from './pool-context.ts'
-import { moveImageToTrash, removeTrashedImage } from './trash-operations.ts'
+import { removeTrashedImage } from './trash-operations.ts'
 
 /** An image that somebody has open, or whose snapshot a clone still uses, is tried again soon. */
 const BUSY_RETRY_MS = 1_000
 /** How often the trash is listed for images that another daemon put there. */
 const RELIST_MS = 60_000
-const PAGE = 1024
 const NOTIFY_TIMEOUT_MS = 5_000
 
 /** The local image is primary, or has lost its primary without a resync being asked for: it is not for mirroring to delete. */
@@ -70,7 +69,7 @@ export class ImageDeleter {
       const now = this.context.clock.now()
       const delayMs = this.context.options.mirroringDeleteDelay * 1000
       const spec = { source: 'mirroring', name, deletionTime: utimeFromMs(now), defermentEndTime: utimeFromMs(now + delayMs), state: 'normal' } as const
-      await moveImageToTrash(this.context, io, imageId, mirrorImage.mode, spec)
+      await moveToTrash(io, imageId, spec)
       this.queue.add(imageId, this.context.clock.monotonic() + delayMs)
       this.notifier.wake()
     }
@@ -134,18 +133,13 @@ export class ImageDeleter {
   private async list(): Promise<void> {
     const { clock } = this.context
     try {
-      for (let startAfter = ''; ; ) {
-        const entries = await trashList.call(this.io, RBD_TRASH, { startAfter, max: PAGE })
-        for (const [imageId, spec] of entries) {
-          startAfter = imageId
-          if (spec.source !== 'mirroring') continue
-          this.queue.add(imageId, clock.monotonic() + Math.max(0, utimeToMs(spec.defermentEndTime) - clock.now()))
-        }
-        if (entries.size < PAGE) return
+      for (const [imageId, spec] of await listTrash(this.io)) {
+        if (spec.source !== 'mirroring') continue
+        this.queue.add(imageId, clock.monotonic() + Math.max(0, utimeToMs(spec.defermentEndTime) - clock.now()))
       }
     } catch (error) {
       if (isCancelled(error) || isErrno(error, EBLOCKLISTED)) throw error
-      if (!isErrno(error, Errno.ENOENT)) this.log.warn({ err: error }, 'cannot list the trash')
+      this.log.warn({ err: error }, 'cannot list the trash')
     }
   }
 
