@@ -18,7 +18,7 @@ async function edit(image: Image, name: string, local: () => Promise<void>, requ
   else await local()
 }
 
-function requireSnapshot(image: Image, id: SnapId, op: string): ImageSnapshot {
+export function requireSnapshot(image: Image, id: SnapId, op: string): ImageSnapshot {
   const snapshot = findSnapshot(image.header, id)
   if (!snapshot) throw operationError(image, Errno.ENOENT, op)
   return snapshot
