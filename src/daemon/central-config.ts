@@ -4,6 +4,7 @@ import { optionTable, type OptionDefinition } from '../config/option-table.ts'
 import { parseValue } from '../config/option-type.ts'
 import type { Options } from '../config/options.ts'
 import type { Cluster } from '../rados/cluster.ts'
+import { Errno, isErrno } from '../rados/errors.ts'
 
 /** The monitors push changes to every connection; this is how often we look at what it has. Nothing goes over the network. */
 const lookIntervalMs = 2_000
@@ -30,12 +31,20 @@ export function centralValues(cluster: Pick<Cluster, 'option'>, options: Options
   return values
 }
 
-/** Keeps the options in step with the central config. Returns the function that ends it. */
-export function followCentralConfig(cluster: Pick<Cluster, 'option'>, options: Options, clock: Clock, log: Log): () => void {
+/**
+ * Keeps the options in step with the central config, as the connection in use sees it. Returns the function that ends it.
+ * @param connection asked each time: connections come and go, and one that is closed says nothing
+ */
+export function followCentralConfig(connection: () => Pick<Cluster, 'option'> | undefined, options: Options, clock: Clock, log: Log): () => void {
   let cancel: () => void
   const look = () => {
-    options.applyCentral(centralValues(cluster, options), (error) => log.warn({ error }, 'ignoring a value of the central config'))
     cancel = clock.setTimer(lookIntervalMs, look)
+    const cluster = connection()
+    try {
+      if (cluster) options.applyCentral(centralValues(cluster, options), (error) => log.warn({ error }, 'ignoring a value of the central config'))
+    } catch (error) {
+      if (!isErrno(error, Errno.ESHUTDOWN)) throw error
+    }
   }
   look()
   return () => cancel()

@@ -18,7 +18,21 @@ const remoteTimeout = '30'
 
 /** Makes the daemon's connections. */
 export class Connections {
+  private prefetched: Promise<Cluster> | undefined
+  private latest: Cluster | undefined
+
   constructor(private readonly configuration: Configuration) {}
+
+  /** Connects to the local cluster while other things are made ready; the next call of `local` gets that connection. */
+  async prefetchLocal(signal: AbortSignal): Promise<void> {
+    this.prefetched = this.connectLocal(signal)
+    await this.prefetched
+  }
+
+  /** The newest connection to the local cluster, whoever owns it: it may be closed by now. */
+  get newestLocal(): Cluster | undefined {
+    return this.latest
+  }
 
   /** Finds what is wrong before a connection is tried. @throws ConfigError */
   check(): void {
@@ -32,11 +46,18 @@ export class Connections {
     if (parseMonHost(monHost).driver === 'ceph') findKey(options)
   }
 
-  /** A new connection to the local cluster. */
-  async local(signal: AbortSignal): Promise<Cluster> {
+  /** A connection to the local cluster that is the caller's alone. */
+  local(signal: AbortSignal): Promise<Cluster> {
+    const prefetched = this.prefetched
+    this.prefetched = undefined
+    return prefetched ?? this.connectLocal(signal)
+  }
+
+  private async connectLocal(signal: AbortSignal): Promise<Cluster> {
     const { options, confFile } = this.configuration
     const driver = await driverOf(options.get('mon_host'))
-    return driver.connect({ name: options.cluster, entity: options.entity, confFile, options: this.given(() => true) }, signal)
+    const cluster = await driver.connect({ name: options.cluster, entity: options.entity, confFile, options: this.given(() => true) }, signal)
+    return (this.latest = cluster)
   }
 
   /** A new connection to a peer's cluster. What the monitors' config-key store says of it wins over its conf file. */
@@ -61,7 +82,8 @@ export class Connections {
   /** What environment and command line say to the connections. */
   private given(wanted: (name: string) => boolean): Record<string, string> {
     const given = this.configuration.options.from('env', 'cmdline', 'override')
-    return Object.fromEntries([...given].filter(([name]) => !definitionOf(name)?.own && !ofTheProcess.has(name) && wanted(name)))
+    // Debug levels are left out: librados has no log here, and would gather lines for nothing.
+    return Object.fromEntries([...given].filter(([name]) => !definitionOf(name)?.own && !ofTheProcess.has(name) && !name.startsWith('debug_') && wanted(name)))
   }
 }
 

@@ -44,18 +44,18 @@ export function runInBackground(): Promise<number> {
 
 /** How a start went: to whoever started us in the background, else to the terminal. */
 export class StartReport {
-  private open = isInBackground()
-  private readonly background = this.open
+  private open: boolean
 
-  constructor() {
-    delete process.env[marker]
+  constructor(readonly background: boolean) {
+    this.open = background
+    delete process.env[marker] // it is not for what this process starts
   }
 
   ready(): void {
     if (this.background) this.finish(readyWord)
   }
 
-  /** One line without its end. Goes nowhere in the background once the start is over: then there is the log. */
+  /** One line without its end. In the background it goes nowhere once the start is over: then there is the log. */
   failed(message: string): void {
     if (this.background) this.finish(`rbd-mirror: ${message}\n`)
     else process.stderr.write(`rbd-mirror: ${message}\n`)
@@ -68,7 +68,7 @@ export class StartReport {
       writeSync(reportDescriptor, text)
       closeSync(reportDescriptor)
     } catch {
-      // EPIPE: whoever started us has gone; that must not stop the daemon.
+      return // EPIPE: whoever started us has gone; that must not stop the daemon.
     }
   }
 }

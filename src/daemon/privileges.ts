@@ -37,7 +37,7 @@ export function become(identity: Identity, setuser: string): void {
   const { uid, gid } = identity
   if (process.getuid!() === uid && process.getgid!() === gid) return
   try {
-    if (setuser !== '') process.initgroups!(setuser, gid)
+    if (setuser !== '') (process as unknown as { initgroups(user: string, group: number): void }).initgroups(setuser, gid) // not in Node's types
     else process.setgroups!([gid])
     process.setgid!(gid)
     process.setuid!(uid)

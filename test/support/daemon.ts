@@ -167,7 +167,7 @@ function programOf(kind: DaemonKind): string[] {
     case 'stock':
       return ['rbd-mirror']
     case 'dist':
-      return [process.execPath, join(ROOT, 'dist/cli/rbd-mirror.js')]
+      return [process.execPath, join(ROOT, 'dist/cli/rbd-mirror.cjs')]
     case 'source':
       return [process.execPath, '--import', createRequire(import.meta.url).resolve('tsx'), join(ROOT, 'src/cli/rbd-mirror.ts')]
   }

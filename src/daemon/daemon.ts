@@ -1,0 +1,178 @@
+import { chownSync, mkdirSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { dirname } from 'node:path'
+import { Cancelled } from '../base/cancelled.ts'
+import { systemClock } from '../base/clock.ts'
+import { silentLog, type Log } from '../base/log.ts'
+import { systemRandom } from '../base/random.ts'
+import { ConfigError } from '../config/config-error.ts'
+import type { Configuration } from '../config/load-configuration.ts'
+import type { MirrorDaemonOptions } from '../mirror/daemon-options.ts'
+import { Metrics } from '../observability/metrics.ts'
+import { AdminRegistry } from './admin-registry.ts'
+import { AdminSocket } from './admin-socket.ts'
+import { registerBuiltinCommands } from './builtin-commands.ts'
+import { followCentralConfig } from './central-config.ts'
+import { CleanupStack } from './cleanup-stack.ts'
+import { registerConfigCommands } from './config-commands.ts'
+import { Connections, explainConnectFailure } from './connect.ts'
+import type { StartReport } from './daemonize.ts'
+import { serveMetrics } from './metrics-service.ts'
+import { mirrorOptions } from './mirror-options.ts'
+import { openLogger } from './open-logger.ts'
+import { registerPerfCommands } from './perf-commands.ts'
+import { PidFile } from './pid-file.ts'
+import { become, identityOf, type Identity } from './privileges.ts'
+import { handleSignals } from './process-signals.ts'
+import { SystemdNotifier } from './systemd-notify.ts'
+import { versionLine } from './version.ts'
+
+/** The mirroring itself: runs until the signal is aborted, then resolves; rejects when it can't go on. */
+export type RunMirror = (options: MirrorDaemonOptions, signal: AbortSignal) => Promise<void>
+
+export interface DaemonSetup {
+  configuration: Configuration
+  /** `-d`: the log goes to stderr, in readable form */
+  debug: boolean
+  /** whether the monitors' central config counts */
+  centralConfig: boolean
+  report: StartReport
+  mirror: RunMirror
+}
+
+/**
+ * The life of the process: become the user → log → pid file → admin socket → connection → central config → mirroring and metrics →
+ * (a signal) → all of it backwards.
+ */
+export class Daemon {
+  private readonly connections: Connections
+  private readonly stop = new AbortController()
+  private readonly cleanup = new CleanupStack()
+  private readonly metrics = new Metrics()
+  private readonly registry = new AdminRegistry()
+  private log: Log = silentLog
+  private adminSocketPath = ''
+
+  constructor(private readonly setup: DaemonSetup) {
+    this.connections = new Connections(setup.configuration)
+  }
+
+  /** Resolves with the exit status. What goes wrong is one line for the operator, and in the log. */
+  async run(): Promise<number> {
+    let failure: string | undefined
+    try {
+      await this.live()
+    } catch (error) {
+      // Whatever fails because it was told to stop is no failure.
+      if (!this.stop.signal.aborted) {
+        failure = error instanceof ConfigError ? error.message : `stopped by an error: ${error instanceof Error ? error.message : String(error)}`
+        this.log.error({ error }, 'the daemon ends')
+      }
+    }
+    this.stop.abort(new Cancelled('the daemon ends'))
+    await this.cleanup.run(this.log)
+    this.log.info({}, 'stopped')
+    if (failure === undefined) return 0
+    this.setup.report.failed(failure)
+    return 1
+  }
+
+  private async live(): Promise<void> {
+    const { configuration, report } = this.setup
+    const { options } = configuration
+    await this.prepare()
+    const connected = this.connections.prefetchLocal(this.stop.signal)
+    connected.catch(() => undefined) // looked at below, unless something else fails first
+    await this.openAdminSocket()
+    const notifier = await SystemdNotifier.connect(process.env, this.log)
+    try {
+      await connected
+    } catch (error) {
+      throw new ConfigError(explainConnectFailure(error, configuration), undefined, { cause: error })
+    }
+    if (this.setup.centralConfig) {
+      this.cleanup.add('central config', followCentralConfig(() => this.connections.newestLocal, options, systemClock, this.log))
+    }
+
+    const mirroring = this.setup.mirror(this.mirrorDaemonOptions(), this.stop.signal)
+    mirroring.catch(() => undefined) // looked at below and in the clean-up
+    this.cleanup.add('mirroring', () => mirroring.catch(() => undefined))
+    const health = () => (this.stop.signal.aborted ? { ok: false, detail: 'stopping' } : { ok: true, detail: 'ok' })
+    this.cleanup.add('metrics server', await serveMetrics(options, this.metrics, health, this.log))
+
+    report.ready()
+    notifier.ready(`mirroring into cluster ${options.cluster}`)
+    notifier.startWatchdog(process.env, systemClock)
+    this.cleanup.add('systemd', () => notifier.stopping())
+    this.stop.signal.addEventListener('abort', () => notifier.stopping(), { once: true })
+    this.log.info({ adminSocket: this.adminSocketPath }, 'ready')
+    await mirroring
+  }
+
+  /** All that may be wrong on this host, before the cluster is spoken to. */
+  private async prepare(): Promise<void> {
+    const { configuration, debug } = this.setup
+    const { options, confFile } = configuration
+    const identity = identityOf(options.get('setuser'), options.get('setgroup'))
+    makeRunDirectory(options.get('admin_socket'), identity)
+    if (identity) become(identity, options.get('setuser'))
+    this.connections.check()
+    const logger = await openLogger(options, debug)
+    this.log = logger.log
+    this.cleanup.add('signals', handleSignals(this.stop, () => logger.reopen(), this.log))
+    this.log.info({ cluster: options.cluster, entity: options.entity, conf: confFile }, versionLine)
+    const pidFile = options.get('pid_file')
+    if (pidFile !== '') {
+      const file = PidFile.write(pidFile)
+      this.cleanup.add('pid file', () => file.remove())
+    }
+    registerBuiltinCommands(this.registry, { reopenLog: () => logger.reopen() })
+    registerConfigCommands(this.registry, options)
+    registerPerfCommands(this.registry, this.metrics)
+  }
+
+  private async openAdminSocket(): Promise<void> {
+    const { options } = this.setup.configuration
+    const path = options.get('admin_socket')
+    if (path === '') return
+    const mode = options.get('admin_socket_mode')
+    try {
+      const socket = await AdminSocket.listen(path, mode === '' ? undefined : Number.parseInt(mode, 8), (request) => this.registry.execute(request), this.log)
+      this.cleanup.add('admin socket', () => socket.close())
+      this.adminSocketPath = path
+    } catch (error) {
+      // Nobody asked for the default one, and not everybody may write to its directory.
+      if (!(error instanceof ConfigError) || options.source('admin_socket') !== 'default') throw error
+      this.log.warn({ error }, 'going on without an admin socket')
+    }
+  }
+
+  private mirrorDaemonOptions(): MirrorDaemonOptions {
+    const { options } = this.setup.configuration
+    return {
+      connectLocal: (signal) => this.connections.local(signal),
+      connectRemote: (spec, signal) => this.connections.remote(spec, signal),
+      options: mirrorOptions(options),
+      metrics: this.metrics,
+      adminCommands: this.registry,
+      log: this.log,
+      clock: systemClock,
+      random: systemRandom,
+      daemonId: options.entity.replace(/^client\.(rbd-mirror\.)?/, ''),
+      hostname: hostname(),
+      adminSocketPath: (side) => (side === 'local' ? this.adminSocketPath : ''),
+    }
+  }
+}
+
+/** Ceph's run directory lies on a tmpfs and is missing after a boot. Where it can't be made, the socket's failure says why. */
+function makeRunDirectory(adminSocketPath: string, identity: Identity | undefined): void {
+  if (adminSocketPath === '') return
+  const directory = dirname(adminSocketPath)
+  try {
+    mkdirSync(directory, { mode: 0o770 })
+    if (identity) chownSync(directory, identity.uid, identity.gid)
+  } catch {
+    return
+  }
+}

@@ -1,0 +1,36 @@
+import type { Log } from '../base/log.ts'
+import { ConfigError } from '../config/config-error.ts'
+import type { Options } from '../config/options.ts'
+import type { Health } from '../observability/http-server.ts'
+import type { Metrics } from '../observability/metrics.ts'
+import { cephVersion, programVersion } from './version.ts'
+
+/**
+ * Serves `/metrics` and `/healthz` as the options want it; returns what ends it. A port that somebody chose has to be free; the
+ * default one may be that of another daemon on this host, and then there are no metrics.
+ *
+ * @throws ConfigError
+ */
+export async function serveMetrics(options: Options, metrics: Metrics, health: () => Health, log: Log): Promise<() => Promise<void>> {
+  const port = options.get('rbd_mirror_metrics_port')
+  const address = options.get('rbd_mirror_metrics_address')
+  if (port === 0) return async () => undefined
+  // Loaded here: they take a while, and the mirroring has begun.
+  const [{ Exposition }, { HttpServer }] = await Promise.all([import('../observability/exposition.ts'), import('../observability/http-server.ts')])
+  const exposition = new Exposition(metrics, { version: programVersion, cephVersion })
+  try {
+    const server = await HttpServer.listen({ address, port, exposition, health, log })
+    log.info({ address, port }, 'serving metrics')
+    return () => server.close()
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    const problem = code === 'EADDRINUSE' ? 'it is taken' : code === 'EACCES' ? 'no permission to listen there' : `can't listen there: ${code}`
+    const chosen = [options.source('rbd_mirror_metrics_port'), options.source('rbd_mirror_metrics_address')].some((source) => source !== 'default')
+    if (chosen) {
+      const where = `metrics at ${address} port ${port}`
+      throw new ConfigError(`${problem}; choose another rbd_mirror_metrics_port (0 for none) or rbd_mirror_metrics_address`, where, { cause: error })
+    }
+    log.warn({ address, port }, `no metrics: ${problem}; choose another rbd_mirror_metrics_port`)
+    return async () => undefined
+  }
+}
