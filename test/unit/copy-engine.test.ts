@@ -132,9 +132,11 @@ class Replication {
     const finalSize = primary.header.size
     for (const id of this.userSnapshots) {
       if (id <= this.synced || this.seqs.has(id)) continue
-      this.seqs.set(id, await replica.snapshotToFill(primary.header.snapshots.find((each) => each.id === id)!.size))
+      this.seqs.set(id, await replica.snapshotToFill(primary.header.snapshots.find((each) => each.id === id)!))
     }
     const mirrorSnap = await replica.snapshot()
+    const objects = objectCount(replica.layout, finalSize)
+    if (replica.objectMap && replica.objectMap.states.length < objects) await replica.objectMap.resize(objects)
     replica.header.size = Math.max(replica.header.size, finalSize)
     const seqs = new Map([...this.seqs, [toSnap, NO_SNAP] as const])
     const steps = planSteps(this.synced, toSnap, seqs, replica.header.snapshots.map(({ id }) => id))
@@ -180,6 +182,7 @@ class Replication {
     }
     this.leftovers = false
     replica.header.size = finalSize
+    replica.overlap = primary.overlap
     const previous = this.synced
     this.synced = toSnap
     this.check(toSnap, NO_SNAP)
@@ -211,7 +214,9 @@ class Replication {
       for (const to of locals.slice(index + 1)) {
         const diff = await diffObjects(replica.pool.io(), replica.header, from, to)
         if (!diff.known) throw new Error(diff.reason)
-        for (let object = 0; object < diff.states.length; object++) {
+        const sizes = [from, to].map((snap) => replica.header.snapshots.find(({ id }) => id === snap)!.size)
+        const common = objectCount(replica.layout, Math.min(...sizes))
+        for (let object = 0; object < common; object++) {
           const same = replica.contentAt(object, from).equals(replica.contentAt(object, to))
           const state = diff.states.get(object)
           if (!same && (state === DiffState.hole || state === DiffState.data)) throw new Error(`diff ${from} to ${to} misses object ${object}`)

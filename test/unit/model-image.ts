@@ -58,6 +58,7 @@ export class ModelImage {
       migrating: false,
     }
     this.layout = layoutOf(this.header)
+    this.overlap = parentOverlap
   }
 
   get hasMap(): boolean {
@@ -68,7 +69,10 @@ export class ModelImage {
     return dataObjectName(this.header.objectPrefix, object)
   }
 
-  addSnapshot(id: SnapId, size: number): ImageSnapshot {
+  /** bytes of the head that the parent backs */
+  overlap: number
+
+  addSnapshot(id: SnapId, size: number, parentOverlap = this.overlap): ImageSnapshot {
     const snapshot: ImageSnapshot = {
       id,
       namespace: { type: 'user' },
@@ -78,7 +82,7 @@ export class ModelImage {
       protection: 'unprotected',
       timestamp: zeroTime,
       childCount: 0,
-      parentOverlap: undefined,
+      parentOverlap,
     }
     this.header.snapshots.unshift(snapshot)
     this.header.snapContext = { seq: id, snaps: this.header.snapshots.map((each) => each.id) }
@@ -87,18 +91,19 @@ export class ModelImage {
 
   /** What a reader of the image sees of an object. */
   contentAt(object: number, snap: SnapId): Buffer {
-    const size = snap === NO_SNAP ? this.header.size : this.header.snapshots.find(({ id }) => id === snap)!.size
+    const snapshot = this.header.snapshots.find(({ id }) => id === snap)
+    const size = snapshot?.size ?? this.header.size
     const content = Buffer.alloc(this.layout.objectSize)
     if (object >= objectCount(this.layout, size)) return content
     const data = this.pool.contentAt(this.oid(object), snap)
     if (data) data.copy(content)
-    else this.parentData(object).copy(content)
+    else this.parentData(object, snapshot ? snapshot.parentOverlap! : this.overlap).copy(content)
     return content
   }
 
-  parentData(object: number): Buffer {
+  parentData(object: number, overlap = this.overlap): Buffer {
     const { objectSize } = this.layout
-    const length = Math.max(0, Math.min(objectSize, this.options.parentOverlap - object * objectSize))
+    const length = Math.max(0, Math.min(objectSize, overlap - object * objectSize))
     return Buffer.alloc(length, 0xa0 + (object % 16))
   }
 
@@ -160,6 +165,7 @@ export class PrimaryImage extends ModelImage {
       }
     }
     this.map = this.map.resized(objects)
+    this.overlap = Math.min(this.overlap, size)
     this.header.size = size
     if (this.hasMap) this.saveMap(NO_SNAP, this.map)
   }
@@ -237,9 +243,9 @@ export class ReplicaImage extends ModelImage {
   }
 
   /** A user snapshot whose data is still to come. */
-  async snapshotToFill(size: number): Promise<SnapId> {
+  async snapshotToFill({ size, parentOverlap }: ImageSnapshot): Promise<SnapId> {
     const id = this.pool.newSnap()
-    this.addSnapshot(id, size)
+    this.addSnapshot(id, size, parentOverlap)
     if (this.hasMap) await createEmptySnapshotMap(this.owner(), id, objectCount(this.layout, size))
     return id
   }

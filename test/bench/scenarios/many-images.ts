@@ -82,7 +82,7 @@ async function allSynced(run: BenchRun, snapshots: ReadonlyMap<string, bigint>):
 }
 
 interface PoolStatus {
-  readonly summary: { readonly states: Readonly<Record<string, number>> }
+  readonly images: readonly { readonly state: string }[]
 }
 
 async function allKnown(run: BenchRun, count: number): Promise<number> {
@@ -90,11 +90,12 @@ async function allKnown(run: BenchRun, count: number): Promise<number> {
   await waitFor(
     'all images to be replaying in the status',
     async () => {
-      const status = await run.pair.b.rbdJson<PoolStatus>('mirror', 'pool', 'status', run.pool)
-      seen = status.summary.states
-      return status.summary.states['replaying'] === count
+      // The summary would count an image as unknown as long as no daemon of the primary's site reports it too.
+      const { images } = await run.pair.b.rbdJson<PoolStatus>('mirror', 'pool', 'status', run.pool, '--verbose')
+      seen = images.map(({ state }) => state)
+      return images.filter(({ state }) => state === 'up+replaying').length === count
     },
-    { timeout: 300_000, interval: 200, detail: () => seen },
+    { timeout: 120_000, interval: 200, detail: () => seen },
   )
   return performance.now()
 }
