@@ -47,8 +47,8 @@ export interface CopyRequest {
   /** The first object to copy: what an earlier run of the same steps reported as `objects`. */
   resumeFrom?: number | undefined
   /**
-   * A copy of other steps to this destination was given up before: what it made and the source no longer has is to go. Needed only
-   * without an object map, which tells of such objects by itself.
+   * A copy of other steps to this destination was given up before: what it wrote is not taken for the state at `fromSnap`.
+   * Every object that changed is written whole then.
    */
   leftovers?: boolean | undefined
   /** objects in flight (rbd_concurrent_management_ops) */
@@ -85,7 +85,9 @@ interface CopyState {
  *       write under the destination's snap context → object map, if the object is gone
  */
 export async function copyImage(request: CopyRequest): Promise<CopyResult> {
-  const { source, destination, fromSnap, steps, log } = request
+  const { source, destination, fromSnap, log } = request
+  // a user snapshot that was removed at the source meanwhile will be removed at the destination too
+  const steps = request.steps.filter(({ sourceSnap, destinationSnap }) => destinationSnap === NO_SNAP || has(source.header, sourceSnap))
   const layout = layoutOf(source.header)
   checkLayouts(layout, layoutOf(destination.header))
   const last = steps.at(-1)
@@ -199,13 +201,17 @@ export class LayoutMismatch extends Error {
   override name = 'LayoutMismatch'
 }
 
+function has(header: ImageHeader, snap: SnapId): boolean {
+  return header.snapshots.some(({ id }) => id === snap)
+}
+
 function snapshotSize(header: ImageHeader, snap: SnapId): number {
   const size = header.snapshots.find(({ id }) => id === snap)?.size
   if (size === undefined) throw new SnapshotGone(`image ${header.name} has no snapshot ${snap}`)
   return size
 }
 
-/** A snapshot of the source that a step names is no longer there: the steps have to be planned anew. */
+/** The snapshot that the copy starts from or leads to is not there: the copy has to be planned anew. */
 export class SnapshotGone extends Error {
   override name = 'SnapshotGone'
 }

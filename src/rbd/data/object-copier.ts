@@ -52,6 +52,8 @@ interface StepPlan {
   readFrom: IoCtx
   change: ObjectChange
   exists: boolean
+  /** bytes, if it exists */
+  size: number | undefined
 }
 
 /**
@@ -72,6 +74,7 @@ export class ObjectCopier {
       return result
     }
     const plans = this.plan(object, await this.listSnaps(object))
+    this.planLeftovers(object, plans)
     const outcomes: StepOutcome[] = plans.map(({ change, exists }) => ({ exists, changed: change.type !== 'none' }))
     if (outcomes.every(({ changed, exists }) => !changed && !exists)) {
       // what an abandoned copy of another snapshot may have left
@@ -102,8 +105,19 @@ export class ObjectCopier {
       const change: ObjectChange = set ? changeBetween(set, before, clone) : { type: 'none' }
       before = clone
       const newest = clone === undefined ? index : clones.lastIndexOf(clone)
-      return { views, readFrom: steps[newest]!.source, change, exists: clone !== undefined }
+      const size = clone === undefined ? undefined : set!.clones[clone]!.size
+      return { views, readFrom: steps[newest]!.source, change, exists: clone !== undefined, size }
     })
+  }
+
+  /** What an abandoned copy wrote must not get into the clones made for the steps' snapshots. */
+  private planLeftovers(object: number, plans: StepPlan[]): void {
+    const { leftovers, maps, steps } = this.options
+    const first = plans[0]!
+    if (plans.every(({ change }) => change.type === 'none')) return
+    if (leftovers && first.size !== undefined) first.change = { type: 'created', size: first.size }
+    // absent at the start and after the first step
+    else if (!first.exists && steps.length > 1 && first.change.type === 'none' && (maps.existed(object) ?? leftovers)) first.change = { type: 'removed' }
   }
 
   private async listSnaps(object: number): Promise<SnapSet | undefined> {
@@ -153,9 +167,11 @@ export class ObjectCopier {
         return this.applyWhole(object, plan, change.size, result)
       case 'changed': {
         if (change.extents.empty && !change.shrunk) return true
+        // the end is set even if it seems to be right: an abandoned copy may have gone beyond it
+        const end = change.size < this.options.objectSize ? change.size : undefined
         if (change.size === 0) return this.applyWhole(object, plan, 0, result)
         const extents = coalesce(change.extents)
-        const done = await this.applyParts(object, plan, extents, change.shrunk ? change.size : undefined, existsBefore, result)
+        const done = await this.applyParts(object, plan, extents, end, existsBefore, result)
         return done ?? this.applyWhole(object, plan, change.size, result)
       }
     }
@@ -174,7 +190,7 @@ export class ObjectCopier {
     object: number,
     { readFrom, views }: StepPlan,
     extents: Extents,
-    shrunkTo: number | undefined,
+    end: number | undefined,
     existsBefore: boolean,
     result: ObjectCopied,
   ): Promise<boolean | undefined> {
@@ -185,7 +201,7 @@ export class ObjectCopier {
       const parts = await this.readParts(object, readFrom, pieces, buffer)
       for (const { data } of parts) result.bytesRead += data.length
       // without the object at the destination its parent shows through: a part alone would hide the rest
-      const write = writeParts(parts, extents, shrunkTo, hidesParent)
+      const write = writeParts(parts, extents, end, hidesParent)
       if (write.onlyZeros && !hidesParent && !existsBefore && maps.existed(object) === false) return false
       try {
         return await this.writeObject(object, views.destination, write, result)

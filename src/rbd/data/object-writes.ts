@@ -42,16 +42,16 @@ export function writeWhole(data: Buffer, keepEmpty: boolean): ObjectWrite {
   return { operation, bytes }
 }
 
-/** Changes parts of an object that is as the source's was before; `size` ends it. */
+/** Changes parts of an object that is as the source's was before; `size` is its end, if that is not the end of what an object may hold. */
 export function writeParts(
   parts: readonly ReadPart[],
   extents: Extents,
-  shrunkTo: number | undefined,
+  size: number | undefined,
   guard: boolean,
 ): ObjectWrite & { onlyZeros: boolean } {
   const operation = new WriteOperation()
   if (guard) operation.assertExists()
-  if (shrunkTo !== undefined) operation.truncate(shrunkTo)
+  if (size !== undefined) operation.truncate(size)
   let bytes = 0
   let index = 0
   for (const [start, end] of extents) {
