@@ -24,7 +24,7 @@ export function parseMonHost(value: string, where?: string): MonHost {
   if (scheme !== undefined) return parseUrl(scheme, text, where)
 
   const addresses: MonAddress[] = []
-  for (const part of text.replace(/\[((?:v1|v2|any):[^\]]*(?:\][^\],]*)*)\]/gi, (_, inner: string) => ` ${inner} `).split(/[\s,;]+/)) {
+  for (const part of text.replace(/\[((?:v1|v2|any):(?:[^[\]]|\[[^\]]*\])*)\]/gi, (_, inner: string) => ` ${inner} `).split(/[\s,;]+/)) {
     if (part !== '') addresses.push(parseAddress(part, where))
   }
   if (addresses.length === 0) throw new ConfigError('mon_host names no monitor', where)
@@ -45,7 +45,7 @@ function parseUrl(scheme: string, text: string, where: string | undefined): MonH
 }
 
 function parseAddress(part: string, where: string | undefined): MonAddress {
-  const match = /^(?:(v1|v2|any):)?(?:\[([0-9a-f:.]+)\]|([^:[\]/]+)|([0-9a-f]*:[0-9a-f:.]*:[0-9a-f.]*))(?::(\d+))?(?:\/\d+)?$/i.exec(part)
+  const match = /^(?:(v1|v2|any):)?(?:\[([0-9a-f:.]+(?:%\w+)?)\]|([^:[\]/]+)|([0-9a-f]*:[0-9a-f:.]*:[0-9a-f.]*))(?::(\d+))?(?:\/\d+)?$/i.exec(part)
   const port = match?.[5] === undefined ? undefined : Number(match[5])
   if (!match || (port !== undefined && port > 65535)) throw new ConfigError(`mon_host has a bad address: "${part}"`, where)
   return { protocol: match[1]?.toLowerCase() as MonAddress['protocol'], host: (match[2] ?? match[3] ?? match[4])!, port }
