@@ -167,7 +167,7 @@ export class HeaderWatcher {
         },
       })
     })
-    const asked = this.askOwner({ ...request, requestId } as OperationMessage)
+    const asked = this.askOwner({ ...request, requestId })
     // the completion may arrive before the acknowledgement
     const refused = asked.then((answer) => (answer === undefined ? Errno.ETIMEDOUT : answer.errno || settled))
     try {

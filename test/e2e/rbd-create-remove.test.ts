@@ -3,7 +3,7 @@ import { systemRandom } from '../../src/base/random.ts'
 import { dirAddImage } from '../../src/cls/rbd/client.ts'
 import { zeroTime } from '../../src/encoding/codec.ts'
 import type { IoCtx } from '../../src/rados/io-ctx.ts'
-import { WriteOperation } from '../../src/rados/operation.ts'
+import type { WriteOperation } from '../../src/rados/operation.ts'
 import { createImage, generateImageId, type ImageToCreate } from '../../src/rbd/create-image.ts'
 import { findImageId, findImageName, listImages } from '../../src/rbd/directory.ts'
 import {
