@@ -124,14 +124,15 @@ describeCeph('object classes of a real OSD', (pair) => {
     await io.write('rbd_id.some', rbd.setId.step(new WriteOperation().create(true), { id: 'cafe' }))
     expect(await rbd.getId.call(io, 'rbd_id.some', undefined)).toBe('cafe')
     const directory = 'directory'
-    await io.write(directory, rbd.dirAddImage.step(rbd.dirStateAssert.step(new WriteOperation().create(false), { state: 'ready' }), { name: 'one', id: '1' }))
+    await io.write(directory, rbd.dirStateSet.step(new WriteOperation().create(false), { state: 'ready' }))
+    await io.write(directory, rbd.dirAddImage.step(rbd.dirStateAssert.step(new WriteOperation(), { state: 'ready' }), { name: 'one', id: '1' }))
     await rbd.dirRenameImage.call(io, directory, { from: 'one', to: 'two', id: '1' })
     expect(await rbd.dirList.call(io, directory, { startAfter: '', max: 10 })).toEqual(new Map([['two', '1']]))
     expect(await rbd.dirGetId.call(io, directory, { name: 'two' })).toBe('1')
     expect(await rbd.dirGetName.call(io, directory, { id: '1' })).toBe('two')
     await rbd.dirRemoveImage.call(io, directory, { name: 'two', id: '1' })
     await rbd.dirStateSet.call(io, directory, { state: 'add-disabled' })
-    await expect(rbd.dirStateAssert.call(io, directory, { state: 'ready' })).rejects.toEqual(errno(Errno.EBUSY))
+    await expect(rbd.dirStateAssert.call(io, directory, { state: 'ready' })).rejects.toEqual(errno(Errno.ENOENT))
 
     const spec = { source: 'mirroring', name: 'gone', deletionTime: { sec: 1, nsec: 2 }, defermentEndTime: zeroTime, state: 'normal' } as const
     await poolMethods.trashAdd.call(io, 'trash', { imageId: '1', spec })

@@ -118,7 +118,7 @@ export const migrationRemove = write('migration_remove', none)
 // --- rbd_id.<name> ---
 
 export const getId = read('get_id', none, string)
-/** EEXIST when an id is set. */
+/** ENOENT without the object: create it in the same operation. EEXIST when another id is set. */
 export const setId = write('set_id', fields({ id: string }))
 
 // --- rbd_directory ---
@@ -130,7 +130,7 @@ export const dirList = read('dir_list', page, map(string, string))
 export const dirAddImage = write('dir_add_image', fields({ name: string, id: string }))
 export const dirRemoveImage = write('dir_remove_image', fields({ name: string, id: string }))
 export const dirRenameImage = write('dir_rename_image', fields({ from: string, to: string, id: string }))
-/** A guard for write operations: EBUSY when the directory is in another state. */
+/** A guard for write operations: ENOENT when the directory is in another state, or in none. */
 export const dirStateAssert = write('dir_state_assert', fields({ state: DirectoryState }))
 export const dirStateSet = write('dir_state_set', fields({ state: DirectoryState }))
 
