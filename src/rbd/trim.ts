@@ -1,13 +1,15 @@
+import { forEachBounded } from '../base/bounded.ts'
 import { Errno, isErrno } from '../rados/errors.ts'
 import type { IoCtx } from '../rados/io-ctx.ts'
 import { WriteOperation } from '../rados/operation.ts'
 import type { ObjectMap } from './data/object-map.ts'
-import { ObjectState } from './data/object-states.ts'
+import { ObjectState, type ObjectStates } from './data/object-states.ts'
 import { imageToObjects, layoutOf, objectCount } from './data/striping.ts'
 import { FLAG_OBJECT_MAP_INVALID } from './features.ts'
 import type { ImageHeader } from './header.ts'
 import { dataObjectName } from './names.ts'
-import { forEachInRange } from './parallel.ts'
+
+const mayExist = (1 << ObjectState.exists) | (1 << ObjectState.pending) | (1 << ObjectState.existsClean)
 
 export interface TrimOptions {
   /** under the image's snap context: snapshots keep what is trimmed */
@@ -36,17 +38,11 @@ export async function trimData(size: number, options: TrimOptions): Promise<void
     const invalid = (header.flags & FLAG_OBJECT_MAP_INVALID) !== 0n
     const known = invalid ? undefined : objectMap?.states
     await objectMap?.update(firstRemoved, objects, ObjectState.pending, ObjectState.exists)
-    let removed = 0
-    await forEachInRange(
-      firstRemoved,
-      objects,
-      concurrency,
-      async (objectNumber) => {
-        if (!known || known.get(objectNumber) !== ObjectState.nonexistent) await removeObject(data, dataObjectName(header.objectPrefix, objectNumber))
-        options.onProgress?.(++removed, objects - firstRemoved)
-      },
-      signal,
-    )
+    await forEachBounded(candidates(firstRemoved, objects, known), concurrency, async (objectNumber) => {
+      signal?.throwIfAborted()
+      await removeObject(data, dataObjectName(header.objectPrefix, objectNumber))
+      options.onProgress?.(objectNumber - firstRemoved + 1, objects - firstRemoved)
+    })
     await objectMap?.update(firstRemoved, objects, ObjectState.nonexistent, ObjectState.pending)
   }
 
@@ -56,6 +52,16 @@ export async function trimData(size: number, options: TrimOptions): Promise<void
     signal?.throwIfAborted()
     await truncateObject(options, objectNumber, offset)
   }
+}
+
+/** The objects in [first, end) that may exist. */
+function* candidates(first: number, end: number, known: ObjectStates | undefined): Generator<number> {
+  if (!known) {
+    for (let number = first; number < end; number++) yield number
+    return
+  }
+  const limit = Math.min(end, known.length)
+  for (let number = first; (number = known.next(number, mayExist)) < limit; number++) yield number
 }
 
 /** The part of an object from `offset` on: everything of it that is behind the image's new end. */
