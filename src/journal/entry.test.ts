@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { vectors } from '../../test/support/vectors.ts'
-import { crc32c } from './crc32c.ts'
+import { crc32c } from '../encoding/crc32c.ts'
 import { ENTRY_OVERHEAD, encodeEntry, parseEntry } from './entry.ts'
 
 test('crc32c', () => {

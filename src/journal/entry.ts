@@ -1,5 +1,5 @@
 import { Encoder } from '../encoding/encoder.ts'
-import { crc32c } from './crc32c.ts'
+import { crc32c } from '../encoding/crc32c.ts'
 
 /** One record of a journal (Entry.cc): its payload belongs to whoever writes the journal. */
 export interface JournalEntry {

@@ -2,7 +2,7 @@ import * as rbd from '../../cls/rbd/client.ts'
 import { Decoder } from '../../encoding/decoder.ts'
 import { Errno, isErrno } from '../../rados/errors.ts'
 import type { IoCtx, OperationOptions } from '../../rados/io-ctx.ts'
-import { crc32c } from './crc32c.ts'
+import { crc32c } from '../../encoding/crc32c.ts'
 import { byteLength, TwoBitVector } from './two-bit-vector.ts'
 
 /** What an object map says of an object (include/rbd/object_map_types.h). */
