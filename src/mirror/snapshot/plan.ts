@@ -63,6 +63,11 @@ export function planNext(observation: Observation): Step {
   return localOutcome(observation) ?? planWithLocal(observation)
 }
 
+/** Whether a sync under way has to end because of what happened to the local image. */
+export function mustStop(observation: Observation): boolean {
+  return localOutcome(observation) !== undefined
+}
+
 function localOutcome({ local, remoteMirrorUuid }: Observation): Step | undefined {
   const newest = local.at(-1)?.namespace
   if (!newest) return undefined

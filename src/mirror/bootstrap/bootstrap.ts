@@ -1,0 +1,87 @@
+import { isCancelled } from '../../base/cancelled.ts'
+import { mirrorImageGetImageId } from '../../cls/rbd/mirror-client.ts'
+import { Errno, isErrno } from '../../rados/errors.ts'
+import type { IoCtx } from '../../rados/io-ctx.ts'
+import { Image } from '../../rbd/image.ts'
+import { standardLockPolicy, type LockPolicy } from '../../rbd/lock-policy.ts'
+import { loadMirrorInfo } from '../../rbd/mirror/mirror-info.ts'
+import { RBD_MIRRORING } from '../../rbd/names.ts'
+import type { ImageContext, LocalSide } from '../image-context.ts'
+import type { Bootstrap, BootstrapEnd } from '../replayer.ts'
+import { describing } from '../snapshot/image-sync.ts'
+import { endOfFailure, replicaPolicy, SnapshotReplayer } from '../snapshot/replayer.ts'
+import { createLocalImage } from './create-local-image.ts'
+import { decideBootstrap, type BootstrapDecision, type ObservedImage } from './decide.ts'
+
+/**
+ *     both sides' mirror image by global id → decide ─┬─ an end
+ *                                                     ├─ open both ──────────────────────────────┬─ replay
+ *                                                     └─ open remote → create local → open local ┘
+ */
+export const bootstrap: Bootstrap = async (context, signal) => {
+  try {
+    const [local, remote] = await Promise.all([
+      describing('error preparing local image for replay', () => observe(context.local, context.globalImageId, signal)),
+      describing('error preparing remote image for replay', () => observe(context.remote, context.globalImageId, signal)),
+    ])
+    const { mirrorUuid: remoteMirrorUuid, mirrorPeerUuid } = context.remote
+    const decision = decideBootstrap({ local, remote, remoteMirrorUuid, linkedPeer: mirrorPeerUuid !== '' })
+    context.log.debug({ decision: decision.type, ...(decision.type === 'end' && { end: decision.end.type }) }, 'bootstrap decided')
+    return decision.type === 'end' ? decision.end : await open(context, decision, signal)
+  } catch (error) {
+    if (isCancelled(error)) throw error
+    return endOfFailure(error)
+  }
+}
+
+async function observe({ io }: LocalSide, globalImageId: string, signal: AbortSignal): Promise<ObservedImage | undefined> {
+  try {
+    const imageId = await mirrorImageGetImageId.call(io, RBD_MIRRORING, { globalImageId }, { signal })
+    return { imageId, info: await loadMirrorInfo(io, imageId, { signal }) }
+  } catch (error) {
+    if (isErrno(error, Errno.ENOENT)) return undefined
+    throw error
+  }
+}
+
+type Opening = Exclude<BootstrapDecision, { type: 'end' }>
+
+async function open(context: ImageContext, decision: Opening, signal: AbortSignal): Promise<BootstrapEnd> {
+  if (decision.mode !== 'snapshot') return { type: 'failed', description: 'unsupported mirror image mode', error: undefined }
+  if (context.remote.mirrorPeerUuid === '') {
+    return { type: 'transient', reason: 'failed to retrieve mirror peer uuid from remote pool' }
+  }
+  const holder: { replayer?: SnapshotReplayer } = {}
+  const policy = replicaPolicy(() => holder.replayer?.lockTaken())
+  const opened = { remote: undefined as Image | undefined, local: undefined as Image | undefined }
+  try {
+    const remote = describing('failed to open remote image', () =>
+      openImage(context, context.remote, decision.remoteImageId, standardLockPolicy, signal),
+    ).then((image) => (opened.remote = image))
+    const create = async () => {
+      const source = await remote
+      return describing('failed to create local image', () => createLocalImage(context, source, decision.mode))
+    }
+    const local = (decision.type === 'open' ? Promise.resolve(decision.localImageId) : create()).then((id) =>
+      describing('failed to open local image', () => openImage(context, context.local, id, policy, signal)).then((image) => (opened.local = image)),
+    )
+    await Promise.allSettled([remote, local])
+    const replayer = new SnapshotReplayer(context, await local, await remote)
+    holder.replayer = replayer
+    return { type: 'replay', replayer }
+  } catch (error) {
+    await opened.local?.close().catch((closing: unknown) => context.log.debug({ err: closing }, 'local image not closed cleanly'))
+    await opened.remote?.close().catch((closing: unknown) => context.log.debug({ err: closing }, 'remote image not closed cleanly'))
+    throw error
+  }
+}
+
+function openImage(
+  { clock, random, log }: ImageContext,
+  { cluster, io }: { cluster: LocalSide['cluster']; io: IoCtx },
+  id: string,
+  lockPolicy: LockPolicy,
+  signal: AbortSignal,
+): Promise<Image> {
+  return Image.open(io, { id }, { cluster, access: 'write', clock, random, log: log.child({ cluster: cluster.name }), lockPolicy, signal })
+}

@@ -1,0 +1,312 @@
+import { unreachable } from '../../base/assert.ts'
+import { Cancelled, isCancelled } from '../../base/cancelled.ts'
+import { delay } from '../../base/clock.ts'
+import { Notifier } from '../../base/notifier.ts'
+import { Scope } from '../../base/scope.ts'
+import { EBLOCKLISTED, Errno, isErrno, RadosError, severityOf } from '../../rados/errors.ts'
+import type { Image } from '../../rbd/image.ts'
+import type { LockPolicy } from '../../rbd/lock-policy.ts'
+import { loadImageMeta } from '../../rbd/mirror/image-meta.ts'
+import { mirrorSnapshots } from '../../rbd/mirror/mirror-snapshot.ts'
+import { unlinkPeer } from '../../rbd/mirror/unlink-peer.ts'
+import { removeSnapshot } from '../../rbd/operations/snapshot-remove.ts'
+import type { ImageContext } from '../image-context.ts'
+import type { Replayer, ReplayEnd } from '../replayer.ts'
+import { describing, ImageSync, SyncFailure } from './image-sync.ts'
+import { mustStop, planNext, type Observation, type Step } from './plan.ts'
+import { ReplayStatus } from './replay-status.ts'
+
+/** Both images are looked at this often even if nothing was heard. */
+const SAFETY_REFRESH_MS = 300_000
+/** A lock that a living client keeps for longer is waited for between the tries of the image, not within one. */
+const LOCK_WAIT_MS = 10_000
+/** Whoever took the lock away needs so long at most to say what for. */
+const LOCK_TAKER_MS = 5_000
+
+/**
+ * What the owner of a snapshot-mode replica's lock answers. Whoever may ask for the lock gets it: only a promotion does, since
+ * other clients can't open the image for writing.
+ */
+export function replicaPolicy(onRequested: () => void): LockPolicy {
+  return {
+    lockRequested() {
+      onRequested()
+      return 'release'
+    },
+    operationRequested: (type) => (type === 'general' ? Errno.EROFS : 'accept'),
+  }
+}
+
+/**
+ * Keeps a local image at the newest mirror-snapshot of a remote one:
+ *
+ *     observe both → plan one step → do it → observe … → nothing to do: wait for either image's header watch
+ */
+export class SnapshotReplayer implements Replayer {
+  private readonly wakeUp = new Notifier()
+  private readonly status: ReplayStatus
+  private readonly sync: ImageSync
+  private syncing: AbortController | undefined
+  private refreshAll = false
+  private lockRequested = false
+  private lost: Error | undefined
+  private flushes: (() => void)[] = []
+
+  constructor(
+    private readonly context: ImageContext,
+    private readonly local: Image,
+    private readonly remote: Image,
+  ) {
+    this.status = new ReplayStatus(context.clock, context.metrics)
+    let bytes = 0
+    this.sync = new ImageSync(context, local, remote, (progress) => {
+      this.status.advance(progress.objects, progress.totalObjects)
+      this.status.addBytes(Math.max(0, progress.bytesRead - bytes))
+      bytes = progress.bytesRead
+      this.report()
+    })
+  }
+
+  /** For the lock policy of the local image. */
+  lockTaken(): void {
+    this.lockRequested = true
+    this.syncing?.abort(new Cancelled('the exclusive lock is wanted'))
+    this.wakeUp.wake()
+  }
+
+  async run(signal: AbortSignal): Promise<ReplayEnd> {
+    await using scope = new Scope(signal)
+    const stopListening = this.listen(scope)
+    try {
+      return await this.replay(scope.signal)
+    } catch (error) {
+      return this.endOf(error, signal)
+    } finally {
+      stopListening()
+      for (const resolve of this.flushes) resolve()
+      this.flushes = []
+      await this.close()
+    }
+  }
+
+  async flush(): Promise<void> {
+    const flushed = new Promise<void>((resolve) => this.flushes.push(resolve))
+    this.refreshAll = true
+    this.wakeUp.wake()
+    await flushed
+  }
+
+  private listen(scope: Scope): () => void {
+    const lost = (error: Error) => {
+      this.lost = error
+      this.syncing?.abort(new Cancelled('watch or lock lost'))
+      this.wakeUp.wake()
+    }
+    const localUpdated = () => {
+      this.wakeUp.wake()
+      if (this.syncing) scope.spawn('look for a promotion', () => this.interruptIfPromoted())
+    }
+    const stops = [
+      this.local.onUpdate(localUpdated),
+      this.remote.onUpdate(() => this.wakeUp.wake()),
+      this.local.onLost(lost),
+      this.remote.onLost(lost),
+      this.local.lock?.onLost(lost),
+    ]
+    return () => stops.forEach((stop) => stop?.())
+  }
+
+  private async interruptIfPromoted(): Promise<void> {
+    const { syncing } = this
+    await this.local.refreshIfNeeded()
+    if (syncing && mustStop(this.observation(false))) syncing.abort(new Cancelled('the local image is being promoted'))
+  }
+
+  private async replay(signal: AbortSignal): Promise<ReplayEnd> {
+    this.context.report({ type: 'name', name: this.local.header.name })
+    const refusal = await describing('failed to lock local image', () => this.takeLock(signal))
+    if (refusal) return refusal
+    for (;;) {
+      signal.throwIfAborted()
+      if (this.lost) throw this.lost
+      const observation = await this.observe()
+      const step = planNext(observation)
+      this.context.log.debug({ step: step.type }, 'planned')
+      const end = endOfStep(step)
+      if (end) return end
+      if (this.lockRequested) return await this.afterLockRequest(signal)
+      if (step.type === 'idle') {
+        this.report()
+        const waiting = this.flushes
+        this.flushes = []
+        for (const resolve of waiting) resolve()
+        if ((await this.wakeUp.wait(this.context.clock, SAFETY_REFRESH_MS, signal)) === 'timeout') this.refreshAll = true
+        continue
+      }
+      await this.act(step, signal)
+    }
+  }
+
+  private async takeLock(signal: AbortSignal): Promise<ReplayEnd | undefined> {
+    const { lock, usesLock } = this.local
+    if (!lock || !usesLock) return undefined
+    const tooLong = new AbortController()
+    const cancel = this.context.clock.setTimer(LOCK_WAIT_MS, () => tooLong.abort(new Cancelled('the lock is not to be had')))
+    try {
+      if ((await lock.acquire({ signal: AbortSignal.any([signal, tooLong.signal]) })) === 'acquired') return undefined
+    } catch (error) {
+      if (!tooLong.signal.aborted || signal.aborted) throw error
+    } finally {
+      cancel()
+    }
+    return { type: 'transient', reason: 'the exclusive lock is held by another client' }
+  }
+
+  private async observe(): Promise<Observation> {
+    const all = this.refreshAll
+    this.refreshAll = false
+    const { context, local, remote } = this
+    const [meta] = await Promise.all([
+      describing('failed to load local image-meta', () => loadImageMeta(local.io, local.id, context.local.mirrorUuid)),
+      describing('failed to refresh local image', () => (all ? local.refresh() : local.refreshIfNeeded())),
+      describing('failed to refresh remote image', () => (all ? remote.refresh() : remote.refreshIfNeeded())),
+    ])
+    return this.observation(meta.resyncRequested)
+  }
+
+  private observation(resyncRequested: boolean): Observation {
+    const { local, remote } = this.context
+    return {
+      resyncRequested,
+      local: mirrorSnapshots(this.local.header.snapshots),
+      remote: mirrorSnapshots(this.remote.header.snapshots),
+      localMirrorUuid: local.mirrorUuid,
+      remoteMirrorUuid: remote.mirrorUuid,
+      mirrorPeerUuid: remote.mirrorPeerUuid,
+    }
+  }
+
+  private async act(step: Exclude<Step, { type: 'idle' }>, signal: AbortSignal): Promise<void> {
+    switch (step.type) {
+      case 'sync':
+      case 'resume':
+        return this.doSync(step, signal)
+      case 'checkpoint':
+        return this.sync.checkpoint(step)
+      case 'tidy':
+        return this.tidy(step, signal)
+    }
+  }
+
+  private async doSync(step: Extract<Step, { type: 'sync' | 'resume' }>, signal: AbortSignal): Promise<void> {
+    const { log } = this.context
+    const syncing = new AbortController()
+    const forward = () => syncing.abort(signal.reason)
+    signal.addEventListener('abort', forward, { once: true })
+    this.syncing = syncing
+    this.status.begin(step.to.id, step.pending)
+    this.report()
+    try {
+      const outcome = await this.sync.run(step, syncing.signal)
+      this.status.end(outcome)
+      log.info({ step: step.type, from: String(step.base.remoteSnapId), to: String(step.to.id), ...outcome }, 'snapshot synced')
+    } catch (error) {
+      this.status.end()
+      // the next observation says why it was interrupted
+      if (!syncing.signal.aborted || signal.aborted) throw error
+      log.info({ reason: String(syncing.signal.reason) }, 'sync interrupted')
+    } finally {
+      this.syncing = undefined
+      signal.removeEventListener('abort', forward)
+    }
+    this.report()
+  }
+
+  private async tidy({ prune, unlink }: Extract<Step, { type: 'tidy' }>, signal: AbortSignal): Promise<void> {
+    const { mirrorPeerUuid } = this.context.remote
+    await Promise.all([
+      describing('failed to prune non-primary snapshot', async () => {
+        for (const { id } of prune) await removeSnapshot(this.local, id, { signal })
+      }),
+      describing('failed to unlink local peer from remote image', async () => {
+        if (unlink.length === 0) return
+        await unlinkPeer(
+          this.remote,
+          unlink.map(({ id }) => id),
+          mirrorPeerUuid,
+          signal,
+        )
+      }),
+    ])
+  }
+
+  /** The lock was asked for, hence given: by what comes next we see what for. */
+  private async afterLockRequest(signal: AbortSignal): Promise<ReplayEnd> {
+    const { clock } = this.context
+    await using scope = new Scope(signal)
+    const timeout = delay(clock, LOCK_TAKER_MS, scope.signal).then(() => 'timeout' as const)
+    timeout.catch(() => undefined) // ends with the scope
+    for (let over = false; !over; ) {
+      over = (await Promise.race([timeout, this.wakeUp.wait(clock, LOCK_TAKER_MS, scope.signal)])) === 'timeout'
+      this.refreshAll = true
+      const end = endOfStep(planNext(await this.observe()))
+      if (end) return end
+    }
+    return { type: 'transient', reason: 'the exclusive lock was taken by another client' }
+  }
+
+  private report(): void {
+    const description = this.status.describe(mirrorSnapshots(this.local.header.snapshots), mirrorSnapshots(this.remote.header.snapshots))
+    if (description) this.context.report({ type: 'replaying', description })
+  }
+
+  private endOf(error: unknown, signal: AbortSignal): ReplayEnd {
+    if (signal.aborted && isCancelled(error)) return { type: 'stopped' }
+    return endOfFailure(error)
+  }
+
+  /** The local one first: the remote cluster may be out of reach. */
+  private async close(): Promise<void> {
+    const { log } = this.context
+    await this.local.close().catch((error: unknown) => log.warn({ err: error }, 'local image not closed cleanly'))
+    await this.remote.close().catch((error: unknown) => log.debug({ err: error }, 'remote image not closed cleanly'))
+  }
+}
+
+type Ending = Exclude<Step, { type: 'idle' | 'sync' | 'resume' | 'checkpoint' | 'tidy' }>
+
+function endOfStep(step: Ending): ReplayEnd
+function endOfStep<S extends Step>(step: S): S extends Ending ? ReplayEnd : ReplayEnd | undefined
+function endOfStep(step: Step): ReplayEnd | undefined {
+  switch (step.type) {
+    case 'resyncRequested':
+    case 'localPromoted':
+    case 'orphan':
+    case 'remoteDemoted':
+      return { type: step.type }
+    case 'splitBrain':
+      return { type: 'splitBrain', reason: step.reason }
+    case 'startOver':
+      return { type: 'resyncRequested' }
+    case 'invalid':
+      return { type: 'failed', description: step.reason, error: undefined }
+    case 'idle':
+    case 'sync':
+    case 'resume':
+    case 'checkpoint':
+    case 'tidy':
+      return undefined
+    default:
+      return unreachable(step)
+  }
+}
+
+/** How a failure ends a replay: a lost connection is for the pool to see, what passes is tried again. Rethrows what is not about this image. */
+export function endOfFailure(error: unknown): ReplayEnd {
+  const cause = error instanceof SyncFailure ? error.cause : error
+  if (isErrno(cause, EBLOCKLISTED)) throw cause
+  const description = error instanceof SyncFailure ? error.description : 'replay failed'
+  if (isErrno(cause, Errno.ENOSPC, Errno.EDQUOT)) return { type: 'transient', reason: `${description}: no space left on cluster ${cause.cluster ?? ''}`.trim() }
+  if (cause instanceof RadosError && severityOf(cause) === 'transient') return { type: 'transient', reason: `${description}: ${cause.message}` }
+  return { type: 'failed', description, error: cause }
+}
