@@ -166,6 +166,14 @@ export class ReadOperation {
     this.add({ type: 'cmpxattr', name, comparison, value })
     return this
   }
+  cmpext(offset: number, data: Buffer): this {
+    this.add({ type: 'cmpext', offset, data })
+    return this
+  }
+  omapCmp(key: string, comparison: Comparison, value: Buffer): this {
+    this.add({ type: 'omapCmp', key, comparison, value })
+    return this
+  }
   /** The result is as long as what was there: shorter than `length` at the object's end. With `into` it is a view of that buffer. */
   read(offset: number, length: number, into?: Buffer): ReadHandle<Buffer> {
     return this.add({ type: 'read', offset, length, into })
