@@ -4,14 +4,14 @@ import { Notifier } from '../base/notifier.ts'
 import { mirrorImageGet, mirrorImageGetImageId, mirrorImageMapRemove, mirrorImageRemove, mirrorImageSet } from '../cls/rbd/mirror-client.ts'
 import type { MirrorImageState } from '../cls/rbd/mirror-types.ts'
 import { dirGetName } from '../cls/rbd/client.ts'
-import { encode, utimeFromMs, utimeToMs } from '../encoding/codec.ts'
+import { utimeFromMs, utimeToMs } from '../encoding/codec.ts'
 import { EBLOCKLISTED, Errno, isErrno, RadosError } from '../rados/errors.ts'
 import type { IoCtx } from '../rados/io-ctx.ts'
 import { RBD_DIRECTORY, RBD_MIRROR_LEADER, RBD_MIRRORING } from '../rbd/names.ts'
 import { loadMirrorInfo } from '../rbd/mirror/mirror-info.ts'
+import { encodeMirroringMessage } from '../rbd/notify/mirroring-messages.ts'
 import { listTrash, moveToTrash } from '../rbd/trash.ts'
 import { DeletionQueue, type Deletion } from './deletion-queue.ts'
-import { MirroringNotify } from './mirroring-notify.ts'
 import type { PoolContext } from './pool-context.ts'
 import { removeTrashedImage } from './trash-operations.ts'
 
@@ -89,7 +89,7 @@ export class ImageDeleter {
   }
 
   private async notifyRemoved(imageId: string, globalImageId: string): Promise<void> {
-    const message = encode(MirroringNotify, { type: 'imageUpdated', state: 'disabled', imageId, globalImageId })
+    const message = encodeMirroringMessage({ type: 'imageUpdated', state: 'disabled', imageId, globalImageId })
     try {
       await this.io.notify(RBD_MIRRORING, message, NOTIFY_TIMEOUT_MS)
     } catch (error) {

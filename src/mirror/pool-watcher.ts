@@ -4,12 +4,11 @@ import { Notifier } from '../base/notifier.ts'
 import { Scope } from '../base/scope.ts'
 import { untilAborted } from '../base/until-aborted.ts'
 import { mirrorImageList } from '../cls/rbd/mirror-client.ts'
-import { decode } from '../encoding/codec.ts'
 import { MalformedInput } from '../encoding/malformed-input.ts'
 import { EBLOCKLISTED, Errno, isErrno } from '../rados/errors.ts'
 import type { IoCtx } from '../rados/io-ctx.ts'
 import { RBD_MIRRORING } from '../rbd/names.ts'
-import { MirroringNotify } from './mirroring-notify.ts'
+import { decodeMirroringMessage, type MirroringMessage } from '../rbd/notify/mirroring-messages.ts'
 import { keepWatch, type WatchDeps } from './watch-keeper.ts'
 
 const PAGE = 1024
@@ -102,9 +101,9 @@ export class PoolWatcher {
   }
 
   private onNotify(payload: Buffer): void {
-    let message: MirroringNotify
+    let message: MirroringMessage
     try {
-      message = decode(MirroringNotify, payload, 'mirroring notification')
+      message = decodeMirroringMessage(payload)
     } catch (error) {
       if (!(error instanceof MalformedInput)) throw error
       this.deps.log.warn({ err: error }, 'cannot read a mirroring notification')
