@@ -137,8 +137,7 @@ export class NativeRead {
 
   private addRead(offset: number, length: number, into: Buffer | undefined): StepResult {
     if (into && into.length < length) throw new RangeError(`a buffer of ${into.length} bytes can't take a read of ${length}`)
-    // Native code writes here later, so never a slice of Node's shared pool, which other code may be handed parts of.
-    const buffer = into ?? Buffer.allocUnsafeSlow(length)
+    const buffer = into ?? Buffer.allocUnsafe(length)
     const count = this.arena.take()
     this.api.readRead(this.operation, offset, length, length > 0 ? buffer : null, this.arena.at(count), this.status)
     return { take: () => buffer.subarray(0, this.arena.number(count)) }
