@@ -1,4 +1,5 @@
 import { writeFileSync } from 'node:fs'
+import { cephOptionNames } from '../config/ceph-option-names.ts'
 import { parseCommandLine } from '../config/command-line.ts'
 import { ConfigError, UsageError } from '../config/config-error.ts'
 import { loadConfiguration, type Configuration } from '../config/load-configuration.ts'
@@ -14,8 +15,6 @@ export async function main(args: readonly string[]): Promise<void> {
   const report = new StartReport(isInBackground())
   let status: number
   try {
-    // The names of all of Ceph's options are only needed for those that are not ours.
-    const { cephOptionNames } = args.length > 0 ? await import('../config/ceph-option-names.ts') : { cephOptionNames: new Set<string>() }
     status = await run(parseCommandLine(args, process.env['CEPH_ARGS'], (name) => cephOptionNames.has(name)), args, report)
   } catch (error) {
     const usage = error instanceof UsageError
@@ -63,8 +62,14 @@ async function mirror(line: CommandLine, args: readonly string[], report: StartR
   const configuration = loadConfiguration(line, process.env)
   if (configuration.options.get('daemonize') && !report.background) return runInBackground()
   nameProcess(args)
-  const [{ Daemon }, { runMirror }] = await Promise.all([import('../daemon/daemon.ts'), import('../daemon/run-mirror.ts')])
-  const daemon = new Daemon({ configuration, debug: line.run === 'debug', centralConfig: line.centralConfig, report, mirror: runMirror })
+  const { Daemon } = await import('../daemon/daemon.ts')
+  const daemon = new Daemon({
+    configuration,
+    debug: line.run === 'debug',
+    centralConfig: line.centralConfig,
+    report,
+    mirror: async () => (await import('../daemon/run-mirror.ts')).runMirror,
+  })
   return daemon.run()
 }
 

@@ -1,9 +1,5 @@
-/**
- * The names of all options of Ceph 16.2 and 18.2: what may stand on a command line without being our concern. Loaded only for a name
- * that our own table does not have.
- */
-export const cephOptionNames: ReadonlySet<string> = new Set(
-  `
+/** The names of all options of Ceph 16.2 and 18.2: what may stand on a command line without being our concern. */
+const names = `
 admin_socket admin_socket_mode auth_allow_insecure_global_id_reclaim auth_client_required auth_cluster_required auth_debug
 auth_expose_insecure_global_id_reclaim auth_mon_ticket_ttl auth_service_required auth_service_ticket_ttl auth_supported bdev_aio
 bdev_aio_max_queue_depth bdev_aio_poll_ms bdev_aio_reap_max bdev_async_discard bdev_async_discard_threads bdev_block_size bdev_debug_aio
@@ -398,6 +394,12 @@ seastore_multiple_tiers_default_evict_ratio seastore_multiple_tiers_fast_evict_r
 seastore_obj_data_write_amplification seastore_segment_size set_keepcaps setgroup setuser setuser_match_path target_max_misplaced_ratio
 thp threadpool_default_timeout threadpool_empty_queue_max_wait throttler_perf_counter
 `
-    .trim()
-    .split(/\s+/),
-)
+
+let known: ReadonlySet<string> | undefined
+
+/** Whether it is one of Ceph's, by normalized name. */
+export const cephOptionNames = {
+  has(name: string): boolean {
+    return (known ??= new Set(names.trim().split(/\s+/))).has(name)
+  },
+}

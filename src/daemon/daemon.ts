@@ -37,7 +37,8 @@ export interface DaemonSetup {
   /** whether the monitors' central config counts */
   centralConfig: boolean
   report: StartReport
-  mirror: RunMirror
+  /** Loaded while the connection is made: it is most of the program. */
+  mirror: () => Promise<RunMirror>
 }
 
 /**
@@ -84,7 +85,10 @@ export class Daemon {
     const connected = this.connections.prefetchLocal(this.stop.signal)
     connected.catch(() => undefined) // looked at below, unless something else fails first
     await this.openAdminSocket()
+    const health = () => (this.stop.signal.aborted ? { ok: false, detail: 'stopping' } : { ok: true, detail: 'ok' })
+    this.cleanup.add('metrics server', await serveMetrics(options, this.metrics, health, this.log))
     const notifier = await SystemdNotifier.connect(process.env, this.log)
+    const runMirror = await this.setup.mirror()
     try {
       await connected
     } catch (error) {
@@ -94,12 +98,9 @@ export class Daemon {
       this.cleanup.add('central config', followCentralConfig(() => this.connections.newestLocal, options, systemClock, this.log))
     }
 
-    const mirroring = this.setup.mirror(this.mirrorDaemonOptions(), this.stop.signal)
+    const mirroring = runMirror(this.mirrorDaemonOptions(), this.stop.signal)
     mirroring.catch(() => undefined) // looked at below and in the clean-up
     this.cleanup.add('mirroring', () => mirroring.catch(() => undefined))
-    const health = () => (this.stop.signal.aborted ? { ok: false, detail: 'stopping' } : { ok: true, detail: 'ok' })
-    this.cleanup.add('metrics server', await serveMetrics(options, this.metrics, health, this.log))
-
     report.ready()
     notifier.ready(`mirroring into cluster ${options.cluster}`)
     notifier.startWatchdog(process.env, systemClock)

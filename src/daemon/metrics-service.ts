@@ -1,6 +1,7 @@
 import type { Log } from '../base/log.ts'
 import { ConfigError } from '../config/config-error.ts'
 import type { Options } from '../config/options.ts'
+import type { Exposition } from '../observability/exposition.ts'
 import type { Health } from '../observability/http-server.ts'
 import type { Metrics } from '../observability/metrics.ts'
 import { cephVersion, programVersion } from './version.ts'
@@ -15,11 +16,16 @@ export async function serveMetrics(options: Options, metrics: Metrics, health: (
   const port = options.get('rbd_mirror_metrics_port')
   const address = options.get('rbd_mirror_metrics_address')
   if (port === 0) return async () => undefined
-  // Loaded here: they take a while, and the mirroring has begun.
-  const [{ Exposition }, { HttpServer }] = await Promise.all([import('../observability/exposition.ts'), import('../observability/http-server.ts')])
-  const exposition = new Exposition(metrics, { version: programVersion, cephVersion })
+  const { HttpServer } = await import('../observability/http-server.ts')
+  let exposition: Promise<Exposition> | undefined
+  // Loaded when somebody asks: it takes a while, and the start is to be quick.
+  const load = async () => new (await import('../observability/exposition.ts')).Exposition(metrics, { version: programVersion, cephVersion })
+  const scrape = async () => {
+    const page = await (exposition ??= load())
+    return { type: page.contentType, text: await page.text() }
+  }
   try {
-    const server = await HttpServer.listen({ address, port, exposition, health, log })
+    const server = await HttpServer.listen({ address, port, scrape, health, log })
     log.info({ address, port }, 'serving metrics')
     return () => server.close()
   } catch (error) {

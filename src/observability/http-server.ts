@@ -1,12 +1,22 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Log } from '../base/log.ts'
-import type { Exposition } from './exposition.ts'
 
 export interface Health {
   ok: boolean
   /** one line, shown to whoever asks */
   detail: string
+}
+
+export type Scrape = () => Promise<{ type: string; text: string }>
+
+export interface HttpServerOptions {
+  address: string
+  /** 0: any that is free */
+  port: number
+  scrape: Scrape
+  health: () => Health
+  log: Log
 }
 
 /** Requests that are slow to arrive are dropped after this time. */
@@ -18,10 +28,10 @@ export class HttpServer {
   private constructor(private readonly server: Server) {}
 
   /** Rejects with the error of `listen(2)`: EADDRINUSE, EACCES, EADDRNOTAVAIL … */
-  static listen(options: { address: string; port: number; exposition: Exposition; health: () => Health; log: Log }): Promise<HttpServer> {
-    const { exposition, health, log } = options
+  static listen(options: HttpServerOptions): Promise<HttpServer> {
+    const { scrape, health, log } = options
     const server = createServer({ requestTimeout: requestTimeoutMs, headersTimeout: requestTimeoutMs }, (request, response) => {
-      answer(request, response, exposition, health).catch((error: unknown) => {
+      answer(request, response, scrape, health).catch((error: unknown) => {
         log.error({ error, url: request.url }, 'a request for metrics failed')
         response.destroy()
       })
@@ -49,15 +59,17 @@ export class HttpServer {
   }
 }
 
-async function answer(request: IncomingMessage, response: ServerResponse, exposition: Exposition, health: () => Health): Promise<void> {
+async function answer(request: IncomingMessage, response: ServerResponse, scrape: Scrape, health: () => Health): Promise<void> {
   const send = (status: number, type: string, body: string) => {
     response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(body) })
     response.end(request.method === 'HEAD' ? undefined : body)
   }
   if (request.method !== 'GET' && request.method !== 'HEAD') return send(405, 'text/plain', 'only GET\n')
   switch (request.url?.split('?')[0]) {
-    case '/metrics':
-      return send(200, exposition.contentType, await exposition.text())
+    case '/metrics': {
+      const { type, text } = await scrape()
+      return send(200, type, text)
+    }
     case '/healthz': {
       const { ok, detail } = health()
       return send(ok ? 200 : 503, 'text/plain', `${detail}\n`)
