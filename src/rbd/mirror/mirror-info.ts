@@ -5,6 +5,7 @@ import type { SnapshotNamespace } from '../../cls/rbd/types.ts'
 import { Errno, isErrno } from '../../rados/errors.ts'
 import type { IoCtx, SnapId } from '../../rados/io-ctx.ts'
 import { ReadOperation } from '../../rados/operation.ts'
+import { loadOwnership, promotionOfTag } from '../journal/image-journal.ts'
 import { headerName, RBD_MIRRORING } from '../names.ts'
 
 /**
@@ -52,15 +53,12 @@ export interface SnapshotMirrorInfo {
 /** Snapshots may go while they are read; then it begins again. */
 const maxTries = 10
 
-/**
- * Rejects with RadosError; ENOENT when the image is not mirrored. The promotion of a journal-mode image is in its journal's tags,
- * not here: it comes back `unknown`.
- */
+/** Rejects with RadosError; ENOENT when the image is not mirrored. */
 export async function loadMirrorInfo(io: IoCtx, imageId: string, options?: { signal?: AbortSignal | undefined }): Promise<SnapshotMirrorInfo> {
   const image = await mirrorImageGet.call(io, RBD_MIRRORING, { imageId }, options)
-  if (image.mode !== 'snapshot') return { image, promotion: unknown }
   try {
-    return { image, promotion: await loadPromotion(io, imageId, options) }
+    const journaled = image.mode === 'journal'
+    return { image, promotion: journaled ? promotionOfTag((await loadOwnership(io, imageId)).data) : await loadPromotion(io, imageId, options) }
   } catch (error) {
     // a mirror image entry comes before the image, see create-local-image
     if (isErrno(error, Errno.ENOENT) && image.state === 'creating') return { image, promotion: unknown }
