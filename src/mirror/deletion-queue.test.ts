@@ -1,0 +1,36 @@
+import { describe, expect, it } from 'vitest'
+import { DeletionQueue } from './deletion-queue.ts'
+
+describe('DeletionQueue', () => {
+  it('gives out what is due, once', () => {
+    const queue = new DeletionQueue()
+    queue.add('a', 100)
+    queue.add('b', 200)
+    expect(queue.nextDue()).toBe(100)
+    expect(queue.takeDue(150).map(({ imageId }) => imageId)).toEqual(['a'])
+    expect(queue.takeDue(150)).toEqual([])
+    queue.add('a', 0)
+    expect(queue.nextDue()).toBe(200)
+  })
+
+  it('keeps the time of what it knows already', () => {
+    const queue = new DeletionQueue()
+    queue.add('a', 500)
+    queue.add('a', 0)
+    expect(queue.nextDue()).toBe(500)
+  })
+
+  it('counts retries and shows the last failure', () => {
+    const queue = new DeletionQueue()
+    queue.add('a', 0)
+    const [first] = queue.takeDue(0)
+    expect(queue.status()).toEqual({ delete_images_queue: [{ image_id: 'a' }], failed_deletes_queue: [] })
+    queue.failed(first!, 30, 16, 'busy')
+    const [second] = queue.takeDue(30)
+    queue.failed(second!, 60, 16, 'still busy')
+    expect(queue.status()).toEqual({ delete_images_queue: [], failed_deletes_queue: [{ image_id: 'a', error_code: 'still busy', retries: 2 }] })
+    queue.done(queue.takeDue(60)[0]!)
+    expect(queue.nextDue()).toBeUndefined()
+    expect(queue.status()).toEqual({ delete_images_queue: [], failed_deletes_queue: [] })
+  })
+})

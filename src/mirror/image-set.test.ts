@@ -1,0 +1,23 @@
+import { describe, expect, it } from 'vitest'
+import { planImageSet } from './image-set.ts'
+
+const listing = (...ids: string[]) => new Map(ids.map((id) => [id, `image of ${id}`]))
+
+describe('planImageSet', () => {
+  it('starts what either side has', () => {
+    expect(planImageSet(new Set(), listing('a', 'b'), listing('b', 'c'), undefined)).toEqual({ start: ['a', 'b', 'c'], stop: [], reconsider: [] })
+  })
+
+  it('stops what neither side has', () => {
+    expect(planImageSet(new Set(['a', 'b', 'c']), listing('a'), listing('b'), undefined)).toEqual({ start: [], stop: ['c'], reconsider: [] })
+  })
+
+  it('reconsiders what vanished on the remote and is still here', () => {
+    const plan = planImageSet(new Set(['a', 'b', 'c']), listing('a', 'b'), listing('b'), listing('a', 'b', 'c'))
+    expect(plan).toEqual({ start: [], stop: ['c'], reconsider: ['a'] })
+  })
+
+  it('does not take a first remote listing for a change', () => {
+    expect(planImageSet(new Set(['a']), listing('a'), listing(), undefined).reconsider).toEqual([])
+  })
+})
