@@ -54,6 +54,8 @@ export class ExclusiveLock {
   /** `acquire` was called, and neither `release` nor a loss since: nobody who borrows the lock for an operation gives it back */
   wanted = false
   private idle: (() => void)[] = []
+  /** notifications that peers have not answered yet */
+  private readonly telling = new Set<Promise<void>>()
 
   constructor(private readonly host: ExclusiveLockHost) {}
 
@@ -131,6 +133,7 @@ export class ExclusiveLock {
       } finally {
         this.state = { type: 'closed' }
       }
+      await Promise.all(this.telling)
     })
   }
 
@@ -182,7 +185,7 @@ export class ExclusiveLock {
         const to = managed.lockCookie(await watcher.ready())
         if (to !== from) await managed.changeCookie(io, oid, from, to)
         this.state = { type: 'locked', cookie: to }
-        await watcher.notifyLockAcquired()
+        this.tell(() => watcher.notifyLockAcquired())
       } catch (error) {
         if (isCancelled(error)) throw error
         log.warn({ oid, error: String(error) }, 'exclusive lock lost')
@@ -225,7 +228,7 @@ export class ExclusiveLock {
     }
     this.state = { type: 'locked', cookie }
     log.debug({ oid, cookie }, 'exclusive lock acquired')
-    await this.tell(() => watcher.notifyLockAcquired())
+    this.tell(() => watcher.notifyLockAcquired())
   }
 
   private async releaseNow(): Promise<void> {
@@ -243,17 +246,16 @@ export class ExclusiveLock {
       if (this.state.type === 'releasing') this.state = { type: 'unlocked' }
     }
     log.debug({ oid, cookie }, 'exclusive lock released')
-    await this.tell(() => watcher.notifyLockReleased())
+    this.tell(() => watcher.notifyLockReleased())
   }
 
-  /** Peers that don't answer do no harm. */
-  private async tell(notify: () => Promise<void>): Promise<void> {
-    try {
-      await notify()
-    } catch (error) {
-      if (!(error instanceof RadosError)) throw error
-      this.host.log.debug({ oid: this.host.oid, error: error.message }, 'peers not told about the lock')
-    }
+  /** Not waited for: a peer that does not answer holds nobody up. */
+  private tell(notify: () => Promise<void>): void {
+    const told = notify().catch((error: unknown) => {
+      this.host.log.debug({ oid: this.host.oid, error: String(error) }, 'peers not told about the lock')
+    })
+    this.telling.add(told)
+    void told.finally(() => this.telling.delete(told))
   }
 
   private lose(error: Error): void {

@@ -20,6 +20,8 @@ import { executePeerRequest } from './operations/peer-requests.ts'
 
 /** Read views that are kept; the one used longest ago goes first. */
 const maxReadViews = 16
+/** A healthy cluster takes milliseconds to take back lock and watch. */
+const closeTimeMs = 3000
 /** Superseded write contexts that are kept for writes under way. */
 const maxRetiredContexts = 4
 
@@ -183,19 +185,40 @@ export class Image {
     return Image.open(io, { id }, { ...this.options, access: 'write', lockPolicy: standardLockPolicy })
   }
 
+  /** Gives everything back. A cluster that no longer answers is not waited for: what it still holds for us it drops by itself. */
   async close(): Promise<void> {
-    try {
-      await this.lock?.close()
-    } finally {
+    const goodbye = (async () => {
       try {
-        await this.watcher?.close()
+        await this.lock?.close()
       } finally {
+        await this.watcher?.close()
         await this.scope.close()
-        for (const context of [this.head, ...this.views.values(), ...this.retired, this.dataPool, this.io]) context?.close()
-        this.head = undefined
-        this.views.clear()
-        this.retired = []
       }
+    })()
+    try {
+      await this.withinCloseTime(goodbye)
+    } catch (error) {
+      // whatever a cluster refuses to take back (blocklisted, image gone) it drops by itself
+      if (!(error instanceof RadosError)) throw error
+      this.options.log.warn({ imageId: this.id, error: error.message }, 'lock or watch not given back')
+    } finally {
+      for (const context of [this.head, ...this.views.values(), ...this.retired, this.dataPool, this.io]) context?.close()
+      this.head = undefined
+      this.views.clear()
+      this.retired = []
+    }
+  }
+
+  private async withinCloseTime(goodbye: Promise<void>): Promise<void> {
+    const { clock, log } = this.options
+    let stopTimer = () => {}
+    const expired = new Promise<'expired'>((resolve) => (stopTimer = clock.setTimer(closeTimeMs, () => resolve('expired'))))
+    try {
+      if ((await Promise.race([goodbye, expired])) !== 'expired') return
+      log.warn({ imageId: this.id }, 'image closed without an answer from its cluster')
+      goodbye.catch((error: unknown) => log.debug({ imageId: this.id, error: String(error) }, 'lock or watch not given back'))
+    } finally {
+      stopTimer()
     }
   }
 

@@ -35,26 +35,36 @@ export async function removeSnapshot(image: Image, snapId: SnapId, options?: Ope
 /**
  * Removes a snapshot here and now; the lock must be ours if the image has fast-diff.
  *
- *     into the trash → children? end here → detach from our own parent → object map → mirror image state → snapshot id → header → peers told
+ *     into the trash → children? end here → detach from our own parent → object map → mirror image state
+ *       → snapshot id, for which a monitor may take a second → header → peers told
  *
  * Each step can be done again after a crash, because the header keeps the snapshot until the last one.
  */
 export async function removeSnapshotHere(image: Image, snapId: SnapId): Promise<void> {
-  await changeHeader(image, async () => {
-    const snapshot = findSnapshot(image.header, snapId)
-    if (!snapshot) return
-    if (snapshot.protection !== 'unprotected') throw operationError(image, Errno.EBUSY, `remove protected snapshot ${snapshot.name}`)
-    const trashed = await moveToTrash(image, snapshot)
-    if (await snapshotHasChildren(image, snapId)) {
-      if (trashed) return
-      throw operationError(image, Errno.EBUSY, `remove snapshot ${snapshot.name} with children`)
-    }
-    await dropParentReference(image, snapshot)
-    await image.objectMap?.removeSnapshot(snapId)
-    if (hasImageState(snapshot.namespace)) await removeImageState(image.io, image.id, snapId)
-    await ignoringAbsence(image.data().removeSelfManagedSnap(snapId))
-    await ignoringAbsence(rbd.snapshotRemove.call(image.io, image.headerOid, { snapId }))
+  let removable = false
+  await image.operations.run('header', async () => {
+    const snapshot = findSnapshot(await image.refreshIfNeeded(), snapId)
+    if (snapshot) removable = await strip(image, snapshot)
+    if (snapshot && !removable) await image.headerChanged()
   })
+  if (!removable) return
+  await ignoringAbsence(image.data().removeSelfManagedSnap(snapId))
+  await changeHeader(image, () => ignoringAbsence(rbd.snapshotRemove.call(image.io, image.headerOid, { snapId })))
+}
+
+/** Takes everything from a snapshot but its id and its entry in the header. False: it has children, and stays in the trash. */
+async function strip(image: Image, snapshot: ImageSnapshot): Promise<boolean> {
+  const { id: snapId, name } = snapshot
+  if (snapshot.protection !== 'unprotected') throw operationError(image, Errno.EBUSY, `remove protected snapshot ${name}`)
+  const trashed = await moveToTrash(image, snapshot)
+  if (await snapshotHasChildren(image, snapId)) {
+    if (trashed) return false
+    throw operationError(image, Errno.EBUSY, `remove snapshot ${name} with children`)
+  }
+  await dropParentReference(image, snapshot)
+  await image.objectMap?.removeSnapshot(snapId)
+  if (hasImageState(snapshot.namespace)) await removeImageState(image.io, image.id, snapId)
+  return true
 }
 
 /** Only while it is in the trash can a snapshot lose its last child and its name be used again. False: it was there already. */
