@@ -1,0 +1,48 @@
+import type { ClientState } from '../../cls/journal/types.ts'
+import type { MirrorPeerClientMeta } from '../../rbd/journal/client-data.ts'
+import { LOCAL_MIRROR_UUID, type TagData } from '../../rbd/journal/tag-data.ts'
+import type { ReplayEnd } from '../replayer.ts'
+import { linkTags, type RemoteTag, type Sites } from './tag-chain.ts'
+
+/** What both journals say of an image whose local image exists. */
+export interface JournalObservation {
+  localImageId: string
+  /** the local journal's newest tag */
+  localTag: TagData
+  resyncRequested: boolean
+  /** this site's client of the remote journal */
+  client: { meta: MirrorPeerClientMeta; state: ClientState | undefined }
+  /** of the remote image itself, in ascending order */
+  remoteTags: readonly RemoteTag[]
+  sites: Sites
+  resyncAfterDisconnect: boolean
+}
+
+export type JournalDecision =
+  | { type: 'end'; end: ReplayEnd }
+  /** The first copy has to be made, or to be gone on with. */
+  | { type: 'sync' }
+  /** `markReplaying`: the client is still noted as syncing, though the local image has a history of its own since */
+  | { type: 'replay'; markReplaying: boolean }
+
+/** Whether and how replay may start (image_replayer/journal/{PrepareReplayRequest,Replayer}.cc, BootstrapRequest.cc). */
+export function decideReplay(observation: JournalObservation): JournalDecision {
+  const { client, localTag, sites, localImageId, remoteTags } = observation
+  if (client.meta.imageId !== localImageId) {
+    return end({ type: 'splitBrain', reason: 'split-brain detected' })
+  }
+  if (observation.resyncRequested) return end({ type: 'resyncRequested' })
+  if (localTag.mirrorUuid === LOCAL_MIRROR_UUID) return end({ type: 'localPrimary' })
+  const followsRemote = localTag.mirrorUuid === sites.remoteMirrorUuid
+  const syncing = client.meta.state === 'syncing'
+  if (!(syncing && followsRemote)) {
+    const link = linkTags(localTag, remoteTags, sites)
+    if (link.type === 'splitBrain') return end({ type: 'splitBrain', reason: 'split-brain detected' })
+  }
+  if (client.state === 'disconnected') return end(observation.resyncAfterDisconnect ? { type: 'resyncRequested' } : { type: 'disconnected' })
+  return syncing && followsRemote ? { type: 'sync' } : { type: 'replay', markReplaying: syncing }
+}
+
+function end(value: ReplayEnd): JournalDecision {
+  return { type: 'end', end: value }
+}

@@ -1,0 +1,77 @@
+import type { Client, ClientState, ObjectPosition } from '../../cls/journal/types.ts'
+import { decode, encode } from '../../encoding/codec.ts'
+import { MalformedInput } from '../../encoding/malformed-input.ts'
+import { commitPosition, registerClient, unregisterClient, updateClientData } from '../../journal/clients.ts'
+import type { Journal } from '../../journal/journal.ts'
+import { Errno, RadosError } from '../../rados/errors.ts'
+import { ClientData, type MirrorPeerClientMeta } from '../../rbd/journal/client-data.ts'
+
+/**
+ * This site as a client of the remote image's journal: its id is the local mirror uuid. As long as it is registered and connected, nothing that
+ * it has not committed is trimmed.
+ */
+export class RemoteClient {
+  private constructor(
+    private readonly journal: Journal,
+    private readonly id: string,
+    private current: MirrorPeerClientMeta,
+  ) {}
+
+  /** Registers the client if there is none (image_replayer/PrepareRemoteImageRequest.cc). `localImageId` is '' without a local image. */
+  static async open(journal: Journal, localMirrorUuid: string, localImageId: string): Promise<RemoteClient> {
+    const registered = journal.client(localMirrorUuid)
+    if (registered) return new RemoteClient(journal, localMirrorUuid, decodeMeta(registered))
+    const client = new RemoteClient(journal, localMirrorUuid, metaOf(localImageId, 'replaying'))
+    await client.register()
+    return client
+  }
+
+  get meta(): MirrorPeerClientMeta {
+    return this.current
+  }
+
+  /** As the journal's header said when it was read last; `undefined` when somebody has unregistered it. */
+  get state(): ClientState | undefined {
+    return this.journal.client(this.id)?.state
+  }
+
+  /** The newest first; what the journal's header said when it was read last. */
+  get committed(): readonly ObjectPosition[] {
+    return this.journal.client(this.id)?.commitPosition.objectPositions ?? []
+  }
+
+  /** Rejects with ENOENT when the client is no longer registered. */
+  async update(change: Partial<MirrorPeerClientMeta>): Promise<void> {
+    const meta = { ...this.current, ...change }
+    await updateClientData(this.journal.metadata, this.id, encode(ClientData, meta))
+    this.current = meta
+  }
+
+  async commit(positions: readonly ObjectPosition[]): Promise<void> {
+    await commitPosition(this.journal.metadata, this.id, positions)
+  }
+
+  /** Begins anew, for a local image that is to be made and copied (journal/CreateLocalImageRequest.cc). */
+  async startOver(localImageId: string): Promise<void> {
+    await unregisterClient(this.journal.metadata, this.id)
+    this.current = metaOf(localImageId, 'syncing')
+    await this.register()
+  }
+
+  private async register(): Promise<void> {
+    await registerClient(this.journal.metadata, this.id, encode(ClientData, this.current))
+    await this.journal.metadata.refresh()
+    if (!this.journal.client(this.id)) throw new RadosError(Errno.ENOENT, { op: 'register with the remote journal', oid: this.journal.metadata.oid })
+  }
+}
+
+function metaOf(imageId: string, state: MirrorPeerClientMeta['state']): MirrorPeerClientMeta {
+  return { type: 'mirrorPeer', imageId, state, syncObjectCount: 0, syncPoints: [], snapSeqs: new Map() }
+}
+
+function decodeMeta({ id, data }: Client): MirrorPeerClientMeta {
+  const what = `data of remote journal client ${id}`
+  const meta = decode(ClientData, data, what)
+  if (meta.type !== 'mirrorPeer') throw new MalformedInput(what, `it is of type ${meta.type}`)
+  return meta
+}
