@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { assert } from '../../base/assert.ts'
 import type { Log } from '../../base/log.ts'
 import type { Semaphore } from '../../base/semaphore.ts'
@@ -48,7 +49,7 @@ export interface CopyRequest {
   resumeFrom?: number | undefined
   /**
    * A copy of other steps to this destination was given up before: what it wrote is not taken for the state at `fromSnap`.
-   * Every object that changed is written whole then.
+   * With more than one step every object that changed is written whole then.
    */
   leftovers?: boolean | undefined
   /** objects in flight (rbd_concurrent_management_ops) */
@@ -97,6 +98,8 @@ export async function copyImage(request: CopyRequest): Promise<CopyResult> {
   // work's abort: the caller's, or the first failure of a worker
   const failed = new AbortController()
   const signal = request.signal ? AbortSignal.any([request.signal, failed.signal]) : failed.signal
+  // every operation under way listens
+  setMaxListeners(0, signal)
   signal.throwIfAborted()
 
   const diff = await diffObjects(source.io, source.header, fromSnap, last.sourceSnap, signal)

@@ -110,14 +110,17 @@ export class ObjectCopier {
     })
   }
 
-  /** What an abandoned copy wrote must not get into the clones made for the steps' snapshots. */
+  /**
+   * What an abandoned copy wrote must not get into the clones made for the steps' snapshots. A single step needs no care: what the source
+   * changed between the start and any snapshot that is gone now is part of what it changed since the start.
+   */
   private planLeftovers(object: number, plans: StepPlan[]): void {
-    const { leftovers, maps, steps } = this.options
+    const { leftovers, maps } = this.options
+    if (plans.length === 1 || plans.every(({ change }) => change.type === 'none')) return
     const first = plans[0]!
-    if (plans.every(({ change }) => change.type === 'none')) return
     if (leftovers && first.size !== undefined) first.change = { type: 'created', size: first.size }
     // absent at the start and after the first step
-    else if (!first.exists && steps.length > 1 && first.change.type === 'none' && (maps.existed(object) ?? leftovers)) first.change = { type: 'removed' }
+    else if (!first.exists && first.change.type === 'none' && (maps.existed(object) ?? leftovers)) first.change = { type: 'removed' }
   }
 
   private async listSnaps(object: number): Promise<SnapSet | undefined> {
@@ -261,7 +264,9 @@ export class ObjectCopier {
   }
 
   private async removeLeftover(object: number, to: IoCtx): Promise<void> {
-    if (this.options.maps.existed(object) ?? this.options.leftovers) await this.remove(object, to)
+    const { maps, leftovers, fromSnap, fromObjects } = this.options
+    // where the image was shorter before there may be what an even earlier copy left
+    if (maps.existed(object) ?? (leftovers || (fromSnap !== 0n && object >= fromObjects))) await this.remove(object, to)
   }
 
   /** A buffer of `length` bytes within the budget. After a failure it is not used again: a native read may still write to it. */
