@@ -52,10 +52,14 @@ export class Journal {
   /**
    * Plays what comes after `committed`.
    *
-   * @returns the player, and what ends its being woken by changes of the header
+   * @param changed wakes the waiting player; changes of the header do so too
+   * @returns the player, and what ends its being woken by the header
    */
-  play(committed: readonly ObjectPosition[], limits: Partial<PlayerLimits> = {}): { player: JournalPlayer; detach: () => void } {
-    const changed = new Notifier()
+  play(
+    committed: readonly ObjectPosition[],
+    limits: Partial<PlayerLimits> = {},
+    changed = new Notifier(),
+  ): { player: JournalPlayer; detach: () => void } {
     const player = new JournalPlayer({
       metadata: this.metadata,
       readObject: (objectNumber, offset, into) => this.readObject(objectNumber, offset, into),

@@ -9,34 +9,46 @@ import type { Image } from '../../rbd/image.ts'
 import { headerName, RBD_MIRRORING } from '../../rbd/names.ts'
 import type { ImageContext } from '../image-context.ts'
 
+/** What makes the local image one of journal mode. */
+export interface Journaling {
+  /** as it is registered with the remote journal */
+  imageId: string
+  createJournal: () => Promise<void>
+}
+
 /**
- * Makes the local image of a remote one (image_replayer/snapshot/CreateLocalImageRequest.cc, CreateImageRequest.cc):
+ * Makes the local image of a remote one (image_replayer/{snapshot,journal}/CreateLocalImageRequest.cc, CreateImageRequest.cc):
  *
- *     mirror image `creating` → image → feature non-primary
+ *     snapshot mode: mirror image `creating` → image → feature non-primary
+ *     journal mode:  mirror image `creating` → image, its journal's tag is the remote's → mirror image `enabled`
  *
- * The entry stays `creating` until the first non-primary snapshot ties the image to its primary. Whoever finds such an entry after a crash throws
- * the image away. Resolves with the image's id.
+ * In snapshot mode the entry stays `creating` until the first non-primary snapshot ties the image to its primary. Whoever finds such an entry
+ * after a crash throws the image away. Resolves with the image's id.
  */
-export async function createLocalImage(context: ImageContext, remote: Image, mode: MirrorImageMode): Promise<string> {
+export async function createLocalImage(context: ImageContext, remote: Image, mode: MirrorImageMode, journaling?: Journaling): Promise<string> {
   const { local, globalImageId, random } = context
   const { header } = remote
   const dataPoolId = await localDataPool(context, remote)
-  const id = generateImageId(local.cluster.instanceId, random)
+  const id = journaling?.imageId ?? generateImageId(local.cluster.instanceId, random)
   await mirrorImageSet.call(local.io, RBD_MIRRORING, { imageId: id, image: { globalImageId, state: 'creating', mode } })
   try {
-    await createImage(local.io, { id, dataPoolId, ...describe(header) })
+    await createImage(local.io, { id, dataPoolId, ...describe(header, mode), createJournal: journaling?.createJournal })
   } catch (error) {
     // nothing was made for a name that is taken: the next try, under another name perhaps, begins from nothing
     if (isErrno(error, Errno.EEXIST)) await forget(context, id, mode)
     throw error
   }
-  await setFeatures.call(local.io, headerName(id), { features: FEATURE_NON_PRIMARY, mask: FEATURE_NON_PRIMARY })
+  if (mode === 'journal') {
+    await mirrorImageSet.call(local.io, RBD_MIRRORING, { imageId: id, image: { globalImageId, state: 'enabled', mode } })
+  } else {
+    await setFeatures.call(local.io, headerName(id), { features: FEATURE_NON_PRIMARY, mask: FEATURE_NON_PRIMARY })
+  }
   return id
 }
 
-function describe({ name, size, order, features, stripeUnit, stripeCount }: ImageHeader) {
+function describe({ name, size, order, features, stripeUnit, stripeCount }: ImageHeader, mode: MirrorImageMode) {
   const plain = stripeCount === 1 && stripeUnit === 2 ** order
-  return { name, size, order, features: features & ~FEATURE_JOURNALING, ...(!plain && { stripeUnit, stripeCount }) }
+  return { name, size, order, features: mode === 'journal' ? features : features & ~FEATURE_JOURNALING, ...(!plain && { stripeUnit, stripeCount }) }
 }
 
 async function forget({ local, globalImageId }: ImageContext, imageId: string, mode: MirrorImageMode): Promise<void> {

@@ -39,9 +39,10 @@ export async function loadOwnership(io: IoCtx, imageId: string): Promise<Ownersh
   return { tid: newest.tid, data: decodeTag(newest), meta }
 }
 
-/** The tags of the image itself from `after` on (0 for all), in ascending order. */
-export async function loadTags(io: IoCtx, imageId: string, tagClass: bigint, after = 0n): Promise<{ tid: bigint; data: TagData }[]> {
-  const tags = await listTags(io, imageId, IMAGE_CLIENT_ID, tagClass, after)
+/** The image's history in ascending order, from the epoch on that `clientId` has last committed in. */
+export async function loadHistory(io: IoCtx, imageId: string, clientId: string): Promise<{ tid: bigint; data: TagData }[]> {
+  const { tagClass } = imageClientMeta(await findClient(io, imageId, IMAGE_CLIENT_ID), io, imageId)
+  const tags = await listTags(io, imageId, clientId, tagClass)
   return tags.map((tag) => ({ tid: tag.tid, data: decodeTag(tag) }))
 }
 
