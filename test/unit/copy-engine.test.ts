@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { NO_SNAP, type SnapId } from '../../src/rados/io-ctx.ts'
-import { copyImage } from '../../src/rbd/data/copy-engine.ts'
+import { copyImage, LayoutMismatch, type CopyResult } from '../../src/rbd/data/copy-engine.ts'
 import { planSteps } from '../../src/rbd/data/copy-steps.ts'
 import { diffObjects, DiffState } from '../../src/rbd/data/object-diff.ts'
 import { ObjectState } from '../../src/rbd/data/object-states.ts'
@@ -64,6 +64,7 @@ class Replication {
   readonly replica: ReplicaImage
   /** snapshots of the primary → of the replica */
   readonly seqs = new Map<SnapId, SnapId>()
+  last: CopyResult | undefined
   private synced: SnapId = 0n
   private userSnapshots: SnapId[] = []
   private leftovers = false
@@ -158,7 +159,7 @@ class Replication {
         if (!failure?.reportLost) resumeFrom = objects
       }
       try {
-        await copyImage({ ...replica.request(primary, { fromSnap: this.synced, steps, resumeFrom, onProgress, concurrency }), leftovers })
+        this.last = await copyImage({ ...replica.request(primary, { fromSnap: this.synced, steps, resumeFrom, onProgress, concurrency }), leftovers })
       } catch (error) {
         if (!failure) throw error
         // a crash: what was in memory is gone
@@ -245,4 +246,41 @@ describe('copyImage', () => {
       { numRuns: Number(process.env['COPY_ENGINE_RUNS'] ?? 300) },
     )
   }, 300_000)
+
+  it('keeps what an abandoned copy wrote out of user snapshots', async () => {
+    const plain = { order, stripeUnit: objectSize, stripeCount: 1, features: 0n, parentOverlap: 0 }
+    const replication = new Replication({ primary: plain, replica: plain }, 1)
+    const abandoned: Action = { ...finalSync, failures: [{ write: 0, after: true, reportLost: false }], abandon: true }
+    const history: Action[] = [
+      { type: 'write', offset: 0, length: objectSize, fill: 1 },
+      finalSync,
+      { type: 'userSnapshot' },
+      { type: 'write', offset: 4096, length: 4096, fill: 2 },
+      abandoned,
+      finalSync,
+    ]
+    for (const each of history) await replication.run(each)
+  })
+
+  it('moves what changed and no more', async () => {
+    const features = mapFeatures | FEATURE_FAST_DIFF
+    const layout = { order, stripeUnit: objectSize, stripeCount: 1, features, parentOverlap: 0 }
+    const replication = new Replication({ primary: layout, replica: layout }, 2)
+    await replication.run({ type: 'write', offset: 0, length: 4 * objectSize, fill: 1 })
+    await replication.run(finalSync)
+    const { pool } = replication.primary
+    pool.reads = 0
+    replication.replica.pool.writes = 0
+    await replication.run({ type: 'write', offset: objectSize + 100, length: 50, fill: 2 })
+    await replication.run(finalSync)
+    // two object maps and one object; one update of the object map and one object, beside what snapshots take
+    expect(pool.reads).toBe(3)
+    expect(replication.last).toEqual({ objectsExamined: 1, bytesRead: 50, bytesWritten: 50 })
+  })
+
+  it('refuses images that are laid out differently', async () => {
+    const layout = { order, stripeUnit: objectSize, stripeCount: 1, features: 0n, parentOverlap: 0 }
+    const replication = new Replication({ primary: layout, replica: { ...layout, stripeUnit: 4096, stripeCount: 2 } }, 1)
+    await expect(replication.run(finalSync)).rejects.toThrow(LayoutMismatch)
+  })
 })
