@@ -1,4 +1,5 @@
-import { chmodSync, lstatSync, unlinkSync } from 'node:fs'
+import { chmodSync, existsSync, lstatSync, unlinkSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import type { Log } from '../base/log.ts'
 import { ConfigError } from '../config/config-error.ts'
@@ -42,7 +43,7 @@ export class AdminSocket {
     try {
       await listenAt(server, path)
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw cannotListen(error, where)
+      if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw cannotListen(error, path, where)
       if (!lstatSync(path).isSocket()) throw new ConfigError('there is a file of this name that is no socket: choose another admin_socket', where)
       if (await isAlive(path)) throw new ConfigError('another process listens there: end it or choose another admin_socket', where)
       log.info({ path }, 'replacing a stale admin socket')
@@ -50,7 +51,7 @@ export class AdminSocket {
         unlinkSync(path)
         await listenAt(server, path)
       } catch (again) {
-        throw cannotListen(again, where)
+        throw cannotListen(again, path, where)
       }
     }
     server.on('error', (error) => log.error({ error }, 'admin socket failed'))
@@ -132,8 +133,9 @@ function isAlive(path: string): Promise<boolean> {
   })
 }
 
-function cannotListen(error: unknown, where: string): ConfigError {
+function cannotListen(error: unknown, path: string, where: string): ConfigError {
   const { code } = error as NodeJS.ErrnoException
-  const hint = code === 'ENOENT' ? 'its directory does not exist' : code === 'EACCES' ? 'no permission to create it' : String(code)
+  // libuv says EACCES for a missing directory too.
+  const hint = !existsSync(dirname(path)) ? 'its directory does not exist' : code === 'EACCES' ? 'no permission to create it' : String(code)
   return new ConfigError(`can't listen: ${hint}`, where, { cause: error })
 }

@@ -7,7 +7,9 @@ import { silentLog, type Log } from '../base/log.ts'
 import { systemRandom } from '../base/random.ts'
 import { ConfigError } from '../config/config-error.ts'
 import type { Configuration } from '../config/load-configuration.ts'
+import type { Options } from '../config/options.ts'
 import type { MirrorDaemonOptions } from '../mirror/daemon-options.ts'
+import type { Logger } from '../observability/logger.ts'
 import { Metrics } from '../observability/metrics.ts'
 import { AdminRegistry } from './admin-registry.ts'
 import { AdminSocket } from './admin-socket.ts'
@@ -51,6 +53,7 @@ export class Daemon {
   private readonly cleanup = new CleanupStack()
   private readonly metrics = new Metrics()
   private readonly registry = new AdminRegistry()
+  private logger: Logger | undefined
   private log: Log = silentLog
   private adminSocketPath = ''
 
@@ -67,6 +70,7 @@ export class Daemon {
       // Whatever fails because it was told to stop is no failure.
       if (!this.stop.signal.aborted) {
         failure = error instanceof ConfigError ? error.message : `stopped by an error: ${error instanceof Error ? error.message : String(error)}`
+        this.logger?.muteStderr() // what goes there is said below, in one line
         this.log.error({ error }, 'the daemon ends')
       }
     }
@@ -115,10 +119,10 @@ export class Daemon {
     const { configuration, debug } = this.setup
     const { options, confFile } = configuration
     const identity = identityOf(options.get('setuser'), options.get('setgroup'))
-    makeRunDirectory(options.get('admin_socket'), identity)
+    makeRunDirectory(options, identity)
     if (identity) become(identity, options.get('setuser'))
     this.connections.check()
-    const logger = await openLogger(options, debug)
+    const logger = (this.logger = await openLogger(options, debug))
     this.log = logger.log
     this.cleanup.add('signals', handleSignals(this.stop, () => logger.reopen(), this.log))
     this.log.info({ cluster: options.cluster, entity: options.entity, conf: confFile }, versionLine)
@@ -167,9 +171,9 @@ export class Daemon {
 }
 
 /** Ceph's run directory lies on a tmpfs and is missing after a boot. Where it can't be made, the socket's failure says why. */
-function makeRunDirectory(adminSocketPath: string, identity: Identity | undefined): void {
-  if (adminSocketPath === '') return
-  const directory = dirname(adminSocketPath)
+function makeRunDirectory(options: Options, identity: Identity | undefined): void {
+  const directory = options.get('run_dir')
+  if (dirname(options.get('admin_socket')) !== directory) return
   try {
     mkdirSync(directory, { mode: 0o770 })
     if (identity) chownSync(directory, identity.uid, identity.gid)

@@ -8,7 +8,7 @@ interface PerImage {
   name: string
   help: string
   kind: 'counter' | 'gauge'
-  value(image: ImageMetrics): number | undefined
+  value: (image: ImageMetrics) => number | undefined
 }
 
 const perImage: readonly PerImage[] = [

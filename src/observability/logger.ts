@@ -26,11 +26,17 @@ const errorLevel = 50
 export class Logger {
   readonly log: Log
   private readonly pino: Pino
+  private stderr: LogTarget['stderr']
+
   private constructor(
     target: LogTarget,
     private readonly file: LogFile | undefined,
     pretty: ((line: string) => string | undefined) | undefined,
   ) {
+    this.stderr = target.stderr
+    const toStderr = (line: string, level: number) => {
+      if (this.stderr === 'all' || (this.stderr === 'errors' && level >= errorLevel)) process.stderr.write(pretty?.(line) ?? line)
+    }
     // pino sets lastLevel before each write of a stream that carries this symbol.
     const stream = {
       [Symbol.for('pino.metadata')]: true,
@@ -38,9 +44,7 @@ export class Logger {
       write(line: string): void {
         const clean = redact(line)
         file?.write(clean)
-        if (target.stderr === 'all' || (target.stderr === 'errors' && this.lastLevel >= errorLevel)) {
-          process.stderr.write(pretty?.(clean) ?? clean)
-        }
+        toStderr(clean, this.lastLevel)
       },
     }
     this.pino = pino(
@@ -65,6 +69,11 @@ export class Logger {
 
   setLevel(level: LogLevel): void {
     this.pino.level = level
+  }
+
+  /** The lines go to the file alone from here on. */
+  muteStderr(): void {
+    this.stderr = 'none'
   }
 
   /** After logrotate has moved the file away: the next line goes to a new one. Throws when it can't be opened; the old one stays. */
