@@ -171,6 +171,7 @@ export class ImageReplayer implements Commanded {
   async run(signal: AbortSignal): Promise<void> {
     const { clock, options, random, log } = this.options
     const retry = new RetryPolicy(random, options)
+    let lastEnd: ReplayEnd['type'] | undefined
     if (this.intent === 'stop') this.publish(STOPPED)
     try {
       for (;;) {
@@ -180,8 +181,13 @@ export class ImageReplayer implements Commanded {
         }
         const end = await this.attemptOnce(signal)
         if (signal.aborted) throw signal.reason
-        if (end.type === 'stopped') continue
-        log.info({ end: end.type, ...('description' in end ? { description: end.description } : {}) }, 'replay ended')
+        if (end.type === 'stopped') {
+          lastEnd = undefined
+          continue
+        }
+        // an image that is looked at again and again ends the same way each time: once is enough to tell
+        log[end.type === lastEnd ? 'debug' : 'info']({ end: end.type, ...statusOfEnd(end) }, 'replay ended')
+        lastEnd = end.type
         const next = afterEnd(end)
         if (next === 'finish') return
         if (next === 'delete' || next === 'resync') {

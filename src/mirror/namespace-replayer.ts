@@ -127,6 +127,7 @@ export class NamespaceReplayer {
           this.reconcile()
           this.context.serviceStatus.touch()
         },
+        onSilent: onDoubt,
         onImageUpdated: (id, enabled) => (enabled ? this.images.get(id)?.replayer.wake() : this.images.get(id)?.replayer.reconsider()),
       })
       updating.spawn('remote status', (stop) => status.run(stop))

@@ -33,8 +33,9 @@ const RECONNECT_MAX_MS = 15_000
 /** How often the RBD namespaces of the pool are looked up. */
 const NAMESPACE_POLL_MS = 2_000
 const NAMESPACE_PAGE = 1024
-/** After this long a stopping pool closes its connections under whatever still waits for them. */
-const STOP_LIMIT_MS = 3_000
+/** After this long a stopping pool closes its connections under whatever still waits for them; the remote one first. */
+const LOCAL_STOP_LIMIT_MS = 3_500
+const REMOTE_STOP_LIMIT_MS = 1_000
 
 type PoolReplayerState =
   /** without a local connection */
@@ -133,7 +134,7 @@ export class PoolReplayer implements Commanded {
       if (!signal.aborted) this.callout.set({ level: 'error', text: 'unable to connect to local cluster' })
       throw error
     }
-    const closeLate = this.closeWhenStopping(cluster, signal)
+    const closeLate = this.closeAfterAbort(cluster, LOCAL_STOP_LIMIT_MS, signal)
     try {
       const io = await cluster.openPoolById(poolId)
       const leader = new Leader({
@@ -159,11 +160,11 @@ export class PoolReplayer implements Commanded {
   }
 
   /** A cluster that does not answer must not keep the daemon from stopping. */
-  private closeWhenStopping(cluster: Cluster, signal: AbortSignal): () => void {
+  private closeAfterAbort(cluster: Cluster, limitMs: number, signal: AbortSignal): () => void {
     const { clock } = this.options.daemon
     let cancel = () => undefined as void
     const onAbort = () => {
-      cancel = clock.setTimer(STOP_LIMIT_MS, () => {
+      cancel = clock.setTimer(limitMs, () => {
         this.log.warn({ cluster: cluster.name }, 'closing a connection under operations that do not end')
         void cluster.close().catch((error: unknown) => this.log.warn({ err: error }, 'cannot close a connection'))
       })
@@ -351,7 +352,8 @@ export class PoolReplayer implements Commanded {
       throw error
     }
     this.remoteCluster = cluster.name
-    const closeLate = this.closeWhenStopping(cluster, signal)
+    const stopping = new Scope(signal)
+    const closeLate = this.closeAfterAbort(cluster, REMOTE_STOP_LIMIT_MS, stopping.signal)
     try {
       const remoteIo = await this.openRemotePool(cluster, io.poolName)
       const polling = { io: remoteIo, siteName: this.options.siteName(), localMirrorUuid: context.localMirrorUuid, clock: daemon.clock, log: this.log }
@@ -370,7 +372,7 @@ export class PoolReplayer implements Commanded {
       pools.setRemote(remoteIo.poolId, meta)
       const session: RemoteSession = {
         remote: { ...meta, cluster, io: remoteIo },
-        scope: new Scope(signal, (error) => {
+        scope: new Scope(stopping.signal, (error) => {
           this.log.warn({ err: error }, 'replaying from the remote cluster failed')
           session.scope.cancel()
         }),
@@ -387,10 +389,12 @@ export class PoolReplayer implements Commanded {
         }
       } finally {
         this.session = undefined
+        stopping.cancel() // from here on nothing waits long for a remote that may be dead
         await session.scope.close()
         pools.setRemote(remoteIo.poolId, undefined)
       }
     } finally {
+      await stopping.close()
       closeLate()
       await cluster.close()
     }

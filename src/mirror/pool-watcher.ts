@@ -26,6 +26,8 @@ export interface PoolWatcherEvents {
   onListing(images: ImageListing): void
   /** Somebody changed an image's mirroring (enabled, disabled, being disabled …). */
   onImageUpdated(globalImageId: string, enabled: boolean): void
+  /** The cluster seems not to answer. */
+  onSilent?(): void
 }
 
 /** Reads all pages. ENOENT (mirroring was never enabled there) gives an empty listing. */
@@ -72,6 +74,7 @@ export class PoolWatcher {
           onNotify: (payload) => this.onNotify(payload),
           onWatched: () => this.notifier.wake(),
           onMissing: () => this.notifier.wake(),
+          ...(this.events.onSilent && { onSilent: () => this.events.onSilent!() }),
         },
         this.deps,
         stop,

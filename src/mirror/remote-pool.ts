@@ -1,11 +1,12 @@
-import { isCancelled } from '../base/cancelled.ts'
-import type { Clock } from '../base/clock.ts'
+import { abortable, isCancelled } from '../base/cancelled.ts'
+import { delay, type Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import type { Notifier } from '../base/notifier.ts'
+import { Scope } from '../base/scope.ts'
 import { mirrorPeerList, mirrorPeerPing, mirrorUuidGet } from '../cls/rbd/mirror-client.ts'
 import type { MirrorPeer } from '../cls/rbd/mirror-types.ts'
 import type { Cluster } from '../rados/cluster.ts'
-import { EBLOCKLISTED, Errno, isErrno } from '../rados/errors.ts'
+import { EBLOCKLISTED, Errno, isErrno, RadosError } from '../rados/errors.ts'
 import type { IoCtx } from '../rados/io-ctx.ts'
 import { RBD_MIRRORING } from '../rbd/names.ts'
 
@@ -13,8 +14,10 @@ import { RBD_MIRRORING } from '../rbd/names.ts'
 const POLL_MS = 30_000
 /** As long as the remote has no entry for us yet, or does not answer. */
 const EAGER_POLL_MS = 1_000
-/** Failed polls in a row after which the connection is taken for dead. */
+/** Failed polls in a row after which the connection is taken for dead; one is enough when it was doubted before. */
 const MAX_FAILURES = 2
+/** How long a poll may take. */
+const POLL_LIMIT_MS = 8_000
 
 export interface RemotePoolMeta {
   readonly mirrorUuid: string
@@ -78,15 +81,29 @@ export async function watchRemote(
 ): Promise<RemotePollEnd> {
   let failures = 0
   for (;;) {
-    await poke.wait(options.clock, failures > 0 || known.mirrorPeerUuid === '' ? EAGER_POLL_MS : POLL_MS, signal)
+    const woken = await poke.wait(options.clock, failures > 0 || known.mirrorPeerUuid === '' ? EAGER_POLL_MS : POLL_MS, signal)
     try {
-      const meta = await pollRemote(options)
+      const meta = await withinLimit(options, signal)
       failures = 0
       if (meta?.mirrorUuid !== known.mirrorUuid || meta.mirrorPeerUuid !== known.mirrorPeerUuid) return { type: 'changed' }
     } catch (error) {
       signal.throwIfAborted()
-      if (isErrno(error, EBLOCKLISTED) || ++failures >= MAX_FAILURES) return { type: 'unreachable', error }
+      failures += woken === 'woken' ? MAX_FAILURES : 1
+      if (isErrno(error, EBLOCKLISTED) || failures >= MAX_FAILURES) return { type: 'unreachable', error }
       options.log.warn({ err: error }, 'the remote cluster does not answer')
     }
   }
+}
+
+async function withinLimit(options: RemotePollOptions, signal: AbortSignal): Promise<RemotePoolMeta | undefined> {
+  await using scope = new Scope(signal)
+  const tooLate = new Promise<never>((_, reject) => {
+    scope.spawn('limit', async (stop) => {
+      await delay(options.clock, POLL_LIMIT_MS, stop)
+      reject(new RadosError(Errno.ETIMEDOUT, { op: 'poll the remote pool', cluster: options.io.clusterName, pool: options.io.poolName }))
+    })
+  })
+  const poll = pollRemote(options)
+  poll.catch(() => undefined) // its time may be over
+  return await abortable(Promise.race([poll, tooLate]), signal)
 }
