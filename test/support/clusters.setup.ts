@@ -11,7 +11,7 @@ declare module 'vitest' {
 
 /**
  * One pair of real clusters for the whole run. Where Ceph is not installed the tests are skipped and say so;
- * RBD_MIRROR_REQUIRE_CEPH=1 makes that a failure.
+ * RBD_MIRROR_REQUIRE_CEPH=1 makes that a failure. RBD_MIRROR_CLUSTERS=FOLDER uses a pair that runs already (see PAIR_NAMES).
  */
 export default async function setup(project: TestProject): Promise<(() => Promise<void>) | undefined> {
   const missing = missingCephPrograms()
@@ -20,6 +20,11 @@ export default async function setup(project: TestProject): Promise<(() => Promis
     if (process.env['RBD_MIRROR_REQUIRE_CEPH'] === '1') throw new Error(reason)
     console.warn(`real-cluster tests are SKIPPED: ${reason}`)
     project.provide('ceph', { missing: reason })
+    return undefined
+  }
+  const running = process.env['RBD_MIRROR_CLUSTERS']
+  if (running) {
+    project.provide('ceph', { folder: running })
     return undefined
   }
   const pair = await ClusterPair.start()
