@@ -1,0 +1,32 @@
+import { describe, expect, it } from 'vitest'
+import { decideStandby, mayFollow } from '../../src/mirror/leader.ts'
+import type { ManagedLocker } from '../../src/rbd/managed-lock.ts'
+
+const owner = { clientId: 4711n, cookie: 'auto 1' } as ManagedLocker
+
+describe('a daemon that stands by', () => {
+  it('takes a lock that nobody holds', () => {
+    expect(decideStandby('free', false)).toEqual({ type: 'acquire' })
+  })
+
+  it('waits for a leader that lives', () => {
+    expect(decideStandby(owner, true)).toEqual({ type: 'wait', leader: owner })
+  })
+
+  it('breaks the lock of a leader whose watch is gone', () => {
+    expect(decideStandby(owner, false)).toEqual({ type: 'break', owner })
+  })
+
+  it('never breaks a lock that is not a daemon’s', () => {
+    expect(decideStandby('foreign', false)).toEqual({ type: 'wait', leader: undefined })
+  })
+})
+
+describe('states of the leader', () => {
+  it('release before they stand by', () => {
+    expect(mayFollow('leading', 'standby')).toBe(false)
+    expect(mayFollow('leading', 'releasing')).toBe(true)
+    expect(mayFollow('releasing', 'standby')).toBe(true)
+    expect(mayFollow('standby', 'leading')).toBe(false)
+  })
+})
