@@ -1,7 +1,7 @@
-import { librados, registerCallbacks, type Callbacks, type Pointer } from './native.ts'
-import { dispatchNotify, dispatchWatchError } from './watch-events.ts'
 import { afterCallbacks } from './event-queue.ts'
 import { returnArena, takeArena } from './memory.ts'
+import { librados, registerCallbacks, type Callbacks, type Pointer } from './native.ts'
+import { dispatchNotify, dispatchWatchError } from './watch-events.ts'
 
 /** One native asynchronous call that has not completed yet. */
 export interface PendingCall {
@@ -11,18 +11,38 @@ export interface PendingCall {
   completed(result: number, completion: Pointer): void
 }
 
-/**
- * All native asynchronous calls of the process. librados gets one C callback for all of them and the call's index as its argument;
- * that callback only queues, and the queue is worked off on the main thread, many at a time.
+/*
+ * All native asynchronous calls of the process. librados gets one C callback for all of them and the call's index as its argument; that
+ * callback only queues, and the queue is worked off on the main thread, many at a time.
+ *
+ * A callback makes librados' thread and the main thread wait for each other, which costs more than the call itself. So when many calls are
+ * in flight only every few of them have one; the others are looked at whenever a callback comes in, and every few milliseconds.
  */
 const calls: (PendingCall | undefined)[] = []
 const freeIndexes: number[] = []
+let inFlight = 0
+
+/** From how many calls in flight on some go without a callback, and how many have one then: one of so many. */
+const DEEP_QUEUE = 8
+const CALLBACK_EVERY = 8
+/** How long until the next look (milliseconds): twice as long after each one that found nothing. */
+const FIRST_POLL_MS = 1
+const LAST_POLL_MS = 16
+
+let polled: number[] = []
+let pollMs = FIRST_POLL_MS
+let withoutCallback = 0
+let pollTimer: NodeJS.Timeout | undefined
 
 let registered: Callbacks | undefined
 
 export function callbacks(): Callbacks {
   return (registered ??= registerCallbacks({
-    completion: (_completion, index) => afterCallbacks(() => complete(index)),
+    completion: (_completion, index) =>
+      afterCallbacks(() => {
+        complete(index)
+        poll()
+      }),
     notify: dispatchNotify,
     watchError: dispatchWatchError,
   }))
@@ -31,11 +51,31 @@ export function callbacks(): Callbacks {
 function complete(index: number): void {
   const call = calls[index]
   if (!call) return
+  inFlight--
   calls[index] = undefined
   freeIndexes.push(index)
   const api = librados()
   call.completed(api.aioReturnValue(call.completion), call.completion)
   api.aioRelease(call.completion)
+}
+
+/** Completes what is complete of the calls without a callback. */
+function poll(): void {
+  if (polled.length === 0) return
+  const api = librados()
+  const [done, waiting]: [number[], number[]] = [[], []]
+  for (const index of polled) (api.aioIsComplete(calls[index]!.completion) === 0 ? waiting : done).push(index)
+  polled = waiting
+  pollMs = done.length > 0 ? FIRST_POLL_MS : Math.min(LAST_POLL_MS, pollMs * 2)
+  for (const index of done) complete(index)
+  if (polled.length > 0) pollSoon()
+}
+
+function pollSoon(): void {
+  pollTimer ??= setTimeout(() => {
+    pollTimer = undefined
+    poll()
+  }, pollMs).unref() // the connection keeps the process alive, as long as it is open
 }
 
 /**
@@ -48,7 +88,8 @@ export function startCall(call: PendingCall, start: (completion: Pointer) => num
   calls[index] = call
   const arena = takeArena(1)
   const out = arena.take()
-  let status = api.aioCreateCompletion(index, callbacks().completion, arena.at(out))
+  const silent = inFlight >= DEEP_QUEUE && withoutCallback < CALLBACK_EVERY - 1
+  let status = api.aioCreateCompletion(index, silent ? 0 : callbacks().completion, arena.at(out))
   call.completion = arena.number(out)
   returnArena(arena)
   if (status >= 0) {
@@ -58,6 +99,14 @@ export function startCall(call: PendingCall, start: (completion: Pointer) => num
   if (status < 0) {
     calls[index] = undefined
     freeIndexes.push(index)
+    return status
+  }
+  inFlight++
+  withoutCallback = silent ? withoutCallback + 1 : 0
+  if (silent) {
+    polled.push(index)
+    pollMs = FIRST_POLL_MS
+    pollSoon()
   }
   return status
 }

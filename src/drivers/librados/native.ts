@@ -83,6 +83,7 @@ function bind(lib: LibraryHandle) {
     omapEnd: define<[Pointer], void>('rados_omap_get_end', NONE, [P]),
 
     aioCreateCompletion: define<[number, Pointer, Out], number>('rados_aio_create_completion2', INT, [P, P, P]),
+    aioIsComplete: define<[Pointer], number>('rados_aio_is_complete', INT, [P]),
     aioReturnValue: define<[Pointer], number>('rados_aio_get_return_value', INT, [P]),
     aioVersion: define<[Pointer], U64>('rados_aio_get_version', U, [P]),
     aioRelease: define<[Pointer], void>('rados_aio_release', NONE, [P]),
