@@ -58,7 +58,6 @@ export const optionTable = {
 
   rbd_mirror_metrics_address: option('str', '127.0.0.1', 'address at which /metrics and /healthz are served', { own: true, startup: true }),
   rbd_mirror_metrics_port: option('uint', 9927, 'port of /metrics and /healthz (0: none)', { own: true, startup: true, max: 65535 }),
-  rbd_mirror_bytes_in_flight: option('size', '64M', 'bytes of image data in flight, over all images', { own: true, min: 2 ** 20 }),
 
   rbd_default_data_pool: option('str', '', 'pool for the data of new images'),
   rbd_default_clone_format: option('str', 'auto', 'format of new clones', { values: ['1', '2', 'auto'] }),

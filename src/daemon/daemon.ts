@@ -108,7 +108,6 @@ export class Daemon {
     report.ready()
     notifier.ready(`mirroring into cluster ${options.cluster}`)
     notifier.startWatchdog(process.env, systemClock)
-    this.cleanup.add('systemd', () => notifier.stopping())
     this.stop.signal.addEventListener('abort', () => notifier.stopping(), { once: true })
     this.log.info({ adminSocket: this.adminSocketPath }, 'ready')
     await mirroring
@@ -122,7 +121,7 @@ export class Daemon {
     makeRunDirectory(options, identity)
     if (identity) become(identity, options.get('setuser'))
     this.connections.check()
-    const logger = (this.logger = await openLogger(options, debug))
+    const logger = (this.logger = await openLogger(options, debug, (globalImageId) => this.metrics.imageName(globalImageId)))
     this.log = logger.log
     this.cleanup.add('signals', handleSignals(this.stop, () => logger.reopen(), this.log))
     this.log.info({ cluster: options.cluster, entity: options.entity, conf: confFile }, versionLine)

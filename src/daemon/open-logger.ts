@@ -7,7 +7,7 @@ import { Logger, logLevelOf } from '../observability/logger.ts'
  * @param debug `-d`: everything goes to stderr, and only there
  * @throws ConfigError when the file can't be written
  */
-export async function openLogger(options: Options, debug: boolean): Promise<Logger> {
+export async function openLogger(options: Options, debug: boolean, imageName: (globalImageId: string) => string | undefined): Promise<Logger> {
   const path = options.get('log_file')
   const toFile = !debug && options.get('log_to_file') && path !== ''
   const toStderr = debug || options.get('log_to_stderr')
@@ -18,6 +18,7 @@ export async function openLogger(options: Options, debug: boolean): Promise<Logg
       file: toFile ? path : undefined,
       stderr: toStderr ? 'all' : options.get('err_to_stderr') ? 'errors' : 'none',
       level: level(),
+      imageName,
     })
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException

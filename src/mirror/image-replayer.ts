@@ -8,7 +8,7 @@ import type { ImageMetrics } from '../observability/metrics.ts'
 import { EBLOCKLISTED, isErrno } from '../rados/errors.ts'
 import type { Commanded } from './admin-commands.ts'
 import type { ImageContext, ReplayProgress } from './image-context.ts'
-import { STARTING, STOPPED, STOPPING, statusOfEnd, type ImageStatus } from './image-status.ts'
+import { STARTING, STOPPED, STOPPING, replayingDescription, statusOfEnd, type ImageStatus } from './image-status.ts'
 import type { MirrorOptions } from './options.ts'
 import type { Bootstrap, ReplayEnd, Replayer } from './replayer.ts'
 import { afterEnd, RetryPolicy } from './retry-policy.ts'
@@ -296,7 +296,7 @@ export class ImageReplayer implements Commanded {
         break
       case 'replaying':
         if (this.state.type !== 'replaying') return
-        this.progress = { state: 'replaying', description: `replaying, ${JSON.stringify(progress.description)}` }
+        this.progress = { state: 'replaying', description: replayingDescription(progress.description) }
         break
     }
     const { clock } = this.options

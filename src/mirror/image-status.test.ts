@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { healthOf, statusOfEnd } from './image-status.ts'
+import { healthOf, statusOfEnd, replayingDescription } from './image-status.ts'
 import type { ReplayEnd } from './replayer.ts'
 
 describe('statusOfEnd', () => {
@@ -29,5 +29,13 @@ describe('healthOf', () => {
     expect(health('error')).toBe('error')
     expect([health('unknown'), health('syncing')]).toEqual(['warning', 'warning'])
     expect([health('replaying'), health('stopped'), health('starting_replay')]).toEqual(['ok', 'ok', 'ok'])
+  })
+})
+
+describe('replayingDescription', () => {
+  it('writes rates with a point, counts without', () => {
+    const fields = { bytes_per_second: 0, bytes_per_snapshot: 12.5, last_snapshot_bytes: 7, replay_state: 'idle' }
+    expect(replayingDescription(fields)).toBe('replaying, {"bytes_per_second":0.0,"bytes_per_snapshot":12.5,"last_snapshot_bytes":7,"replay_state":"idle"}')
+    expect(replayingDescription({ entries_per_second: 3 })).toBe('replaying, {"entries_per_second":3.0}')
   })
 })

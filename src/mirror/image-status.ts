@@ -56,3 +56,9 @@ export function healthOf({ state }: ImageStatus): Health {
   if (state === 'error') return 'error'
   return state === 'unknown' || state === 'syncing' ? 'warning' : 'ok'
 }
+
+/** `replaying, {…}`: numbers that are no integers by nature carry a point even when they are whole, as json_spirit writes them. */
+export function replayingDescription(fields: Readonly<Record<string, unknown>>): string {
+  const json = JSON.stringify(fields).replace(/("(?:bytes_per_second|bytes_per_snapshot|entries_per_second)":\d+)(?=[,}])/g, '$1.0')
+  return `replaying, ${json}`
+}

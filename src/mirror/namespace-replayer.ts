@@ -190,7 +190,7 @@ export class NamespaceReplayer {
 
   status(): { image_replayers: unknown[]; image_deleter: unknown } {
     const replayers = [...this.images.values()].map(({ replayer }) => replayer.status())
-    return { image_replayers: replayers.sort((a, b) => (a.name < b.name ? -1 : 1)), image_deleter: this.deleter.status() }
+    return { image_replayers: replayers.sort((a, b) => (a.name < b.name ? -1 : 1)), image_deleter: { image_deleter_status: this.deleter.status() } }
   }
 
   deletionStatus(): unknown {

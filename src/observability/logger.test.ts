@@ -38,6 +38,17 @@ describe('Logger', () => {
     expect(lines()[0]!['time']).toMatch(/^\d{4}-\d\d-\d\dT/)
   })
 
+  it('names an image that a line knows by its global id', async () => {
+    const names = new Map<string, string>()
+    const { log } = await Logger.open({ file, stderr: 'none', level: 'info', imageName: (id) => names.get(id) })
+    const child = log.child({ pool: 'p', globalImageId: 'g-1' })
+    child.info({}, 'starting')
+    names.set('g-1', 'a"b')
+    child.info({ bytes: 1 }, 'synced')
+    expect(lines().map(({ image }) => image)).toEqual([undefined, 'a"b'])
+    expect(lines()[1]).toMatchObject({ pool: 'p', globalImageId: 'g-1', bytes: 1 })
+  })
+
   it('changes its level, for children that exist too', async () => {
     const logger = await Logger.open({ file, stderr: 'none', level: 'info' })
     logger.setLevel('debug')

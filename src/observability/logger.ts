@@ -18,6 +18,8 @@ export interface LogTarget {
   /** 'all': every line in readable form; 'errors': lines of level error and worse; 'none' */
   stderr: 'all' | 'errors' | 'none'
   level: LogLevel
+  /** The name of an image that lines speak of by its global id. */
+  imageName?: (globalImageId: string) => string | undefined
 }
 
 const errorLevel = 50
@@ -42,7 +44,7 @@ export class Logger {
       [Symbol.for('pino.metadata')]: true,
       lastLevel: 0,
       write(line: string): void {
-        const clean = redact(line)
+        const clean = redact(withImageName(line, target.imageName))
         file?.write(clean)
         toStderr(clean, this.lastLevel)
       },
@@ -80,6 +82,20 @@ export class Logger {
   reopen(): void {
     this.file?.reopen()
   }
+}
+
+const globalIdKey = '"globalImageId":"'
+
+/**
+ * Adds `image` behind the `globalImageId` of a line. A child logger can't have the name: it is known later than the id, and changes.
+ */
+function withImageName(line: string, imageName: LogTarget['imageName']): string {
+  const at = imageName ? line.indexOf(globalIdKey) : -1
+  if (at < 0) return line
+  const from = at + globalIdKey.length
+  const to = line.indexOf('"', from)
+  const name = imageName!(line.slice(from, to))
+  return name === undefined ? line : `${line.slice(0, to + 1)},"image":${JSON.stringify(name)}${line.slice(to + 1)}`
 }
 
 async function prettyPrinter(stderr: 'all' | 'errors'): Promise<((line: string) => string | undefined) | undefined> {

@@ -128,6 +128,7 @@ export type QueueName = 'sync' | 'deletion'
 export class Metrics {
   readonly images = new Set<ImageMetrics>()
   readonly peers = new Set<PeerMetrics>()
+  private readonly names = new Map<string, ImageMetrics>()
   readonly queues = new Map<QueueName, number>([
     ['sync', 0],
     ['deletion', 0],
@@ -138,8 +139,10 @@ export class Metrics {
   image(labels: ImageLabels): ImageMetrics {
     const image = new ImageMetrics(labels, (row) => {
       if (this.images.delete(row)) addTotals(this.gone, row)
+      if (this.names.get(labels.globalImageId) === row) this.names.delete(labels.globalImageId)
     })
     this.images.add(image)
+    this.names.set(labels.globalImageId, image)
     return image
   }
 
@@ -147,6 +150,11 @@ export class Metrics {
     const peer = new PeerMetrics(labels, (row) => this.peers.delete(row))
     this.peers.add(peer)
     return peer
+  }
+
+  /** The name of a mirrored image, as soon as it is known. */
+  imageName(globalImageId: string): string | undefined {
+    return this.names.get(globalImageId)?.name || undefined
   }
 
   /** images that wait for a sync slot or for their deletion */
