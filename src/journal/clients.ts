@@ -43,8 +43,8 @@ export async function unregisterClient(metadata: JournalMetadata, clientId: stri
   await metadata.notify()
 }
 
-/** Records what a client has committed, and tells the others, who may trim the journal then. */
+/** Records what a client has committed. The others, who may trim the journal then, are told without waiting for their answers. */
 export async function commitPosition(metadata: JournalMetadata, clientId: string, positions: readonly ObjectPosition[]): Promise<void> {
   await cls.clientCommit.call(metadata.io, metadata.oid, { id: clientId, commitPosition: { objectPositions: [...positions] } })
-  await metadata.notify()
+  void metadata.notify()
 }

@@ -7,6 +7,7 @@ import { standardLockPolicy, type LockPolicy } from '../../rbd/lock-policy.ts'
 import { loadMirrorInfo } from '../../rbd/mirror/mirror-info.ts'
 import { RBD_MIRRORING } from '../../rbd/names.ts'
 import type { ImageContext, LocalSide } from '../image-context.ts'
+import { openJournalReplay } from '../journal/open.ts'
 import type { Bootstrap, BootstrapEnd } from '../replayer.ts'
 import { describing } from '../snapshot/image-sync.ts'
 import { endOfFailure, replicaPolicy, SnapshotReplayer } from '../snapshot/replayer.ts'
@@ -47,7 +48,10 @@ async function observe({ io }: LocalSide, globalImageId: string, signal: AbortSi
 type Opening = Exclude<BootstrapDecision, { type: 'end' }>
 
 async function open(context: ImageContext, decision: Opening, signal: AbortSignal): Promise<BootstrapEnd> {
-  if (decision.mode !== 'snapshot') return { type: 'failed', description: 'unsupported mirror image mode', error: undefined }
+  if (decision.mode === 'journal') {
+    const localImageId = decision.type === 'open' ? decision.localImageId : undefined
+    return openJournalReplay(context, { remoteImageId: decision.remoteImageId, localImageId }, signal)
+  }
   if (context.remote.mirrorPeerUuid === '') {
     return { type: 'transient', reason: 'failed to retrieve mirror peer uuid from remote pool' }
   }

@@ -38,7 +38,9 @@ export function decideBootstrap(observation: BootstrapObservation): BootstrapDec
 
   const isReplica = local?.info.promotion.state === 'non-primary'
   const beingPromoted = isReplica && local.info.promotion.primaryMirrorUuid === ''
-  const followsRemote = isReplica && linkedPeer && local.info.promotion.primaryMirrorUuid === remoteMirrorUuid
+  // in journal mode it is the journal's client that links them
+  const linked = linkedPeer || local?.info.image.mode === 'journal'
+  const followsRemote = isReplica && linked && local.info.promotion.primaryMirrorUuid === remoteMirrorUuid
 
   // a forced promotion waits until nobody has the image open
   if (local?.info.image.mode === 'snapshot' && beingPromoted) return end({ type: 'orphan' })

@@ -1,0 +1,200 @@
+import { Errno, isErrno } from '../../rados/errors.ts'
+import { NO_SNAP, type SnapId } from '../../rados/io-ctx.ts'
+import { copyImage, type CopyProgress } from '../../rbd/data/copy-engine.ts'
+import { planSteps } from '../../rbd/data/copy-steps.ts'
+import { findSnapshotByName, type ImageSnapshot } from '../../rbd/header.ts'
+import type { Image } from '../../rbd/image.ts'
+import type { MirrorPeerSyncPoint } from '../../rbd/journal/client-data.ts'
+import { createSnapshot, createSnapshotHere } from '../../rbd/operations/snapshot-create.ts'
+import { protectSnapshotHere, unprotectSnapshotHere } from '../../rbd/operations/snapshot-edit.ts'
+import { removeSnapshot, removeSnapshotHere } from '../../rbd/operations/snapshot-remove.ts'
+import type { ImageContext } from '../image-context.ts'
+import { describing } from '../snapshot/image-sync.ts'
+import { setHeadSize } from '../snapshot/sync-snapshots.ts'
+import type { RemoteClient } from './remote-client.ts'
+
+/** How far the copy is gets noted in the remote journal no more often than this (rbd_mirror_sync_point_update_age is 30 s). */
+const NOTE_INTERVAL_MS = 5_000
+
+/** Names of the snapshots of the primary that syncs make and remove (image_sync/Utils.cc). */
+export function syncPointPrefix(localMirrorUuid: string): string {
+  return `.rbd-mirror.${localMirrorUuid}.`
+}
+
+/**
+ * Copies a primary image to a new local one, up to a snapshot made for it: the sync point. What is written meanwhile is in the journal, whose client
+ * was registered before (ImageSync.cc). Noted in the client's data, so that any daemon can go on with it:
+ *
+ *     sync point noted → snapshot of the primary → user snapshots here → copy, noting how far → snapshot removed → client `replaying`
+ */
+export class JournalImageSync {
+  private notedAt: number
+  private noting: Promise<void> | undefined
+
+  constructor(
+    private readonly context: ImageContext,
+    private readonly local: Image,
+    private readonly remote: Image,
+    private readonly client: RemoteClient,
+  ) {
+    this.notedAt = context.clock.monotonic()
+  }
+
+  /** Waits for its turn among all syncs of the daemon. Rejects with SyncFailure, or the signal's reason. */
+  async run(signal: AbortSignal): Promise<void> {
+    this.report('NOTIFY_SYNC_REQUEST')
+    await this.context.limits.imageSyncs.add(() => this.sync(signal), { signal })
+    if (signal.aborted) throw signal.reason
+  }
+
+  private async sync(signal: AbortSignal): Promise<void> {
+    const { clock, metrics } = this.context
+    const started = clock.monotonic()
+    const { point, startsAnew } = await this.syncPoint(signal)
+    const snapshot = findSnapshotByName(this.remote.header, 'user', point.snapName)!
+    const { snapSeqs, resumeFrom, leftovers } = await describing('failed to copy snapshots from remote image', () =>
+      this.prepareSnapshots(snapshot, point, startsAnew, signal),
+    )
+    const bytes = await describing('failed to copy remote image', () => this.copy(snapshot, snapSeqs, resumeFrom, leftovers, signal))
+    await describing('failed to remove sync point', async () => {
+      await removeSnapshot(this.remote, snapshot.id, { signal })
+      await this.client.update({ state: 'replaying', syncPoints: [] })
+    })
+    metrics.observeSync((clock.monotonic() - started) / 1000, bytes)
+  }
+
+  /** The sync point to copy up to: the one that an earlier run has made, or a new one. `startsAnew`: there was another one before it. */
+  private async syncPoint(signal: AbortSignal): Promise<{ point: MirrorPeerSyncPoint; startsAnew: boolean }> {
+    this.report('CREATE_SYNC_POINT')
+    return describing('failed to create sync point', async () => {
+      const [noted] = this.client.meta.syncPoints
+      const header = await this.remote.refresh()
+      if (noted && findSnapshotByName(header, 'user', noted.snapName)) return { point: noted, startsAnew: false }
+      const point: MirrorPeerSyncPoint = {
+        snapName: `${syncPointPrefix(this.context.local.mirrorUuid)}${this.context.random.uuid()}`,
+        fromSnapName: '',
+        objectNumber: undefined,
+        snapNamespace: { type: 'user' },
+      }
+      // noted first, so that a snapshot that a crash leaves behind is known to be ours
+      await this.client.update({ syncPoints: [point] })
+      try {
+        await createSnapshot(this.remote, { name: point.snapName, namespace: point.snapNamespace }, { signal })
+      } catch (error) {
+        if (!isErrno(error, Errno.EEXIST)) throw error
+      }
+      if (!findSnapshotByName(await this.remote.refresh(), 'user', point.snapName)) throw new Error(`no snapshot ${point.snapName}`)
+      return { point, startsAnew: noted !== undefined }
+    })
+  }
+
+  /**
+   * Makes the local image's user snapshots those of the primary that are older than the sync point. A run that had to make one can't go on with
+   * what an earlier one has copied.
+   */
+  private async prepareSnapshots(
+    to: ImageSnapshot,
+    point: MirrorPeerSyncPoint,
+    startsAnew: boolean,
+    signal: AbortSignal,
+  ): Promise<{ snapSeqs: Map<SnapId, SnapId>; resumeFrom: number; leftovers: boolean }> {
+    const { local, remote, client } = this
+    const localIds = new Set((await local.refreshIfNeeded()).snapshots.map(({ id }) => id))
+    const wanted = remote.header.snapshots
+      .filter(({ id, namespace, name }) => namespace.type === 'user' && id < to.id && !name.startsWith('.rbd-mirror.'))
+      .sort((a, b) => (a.id < b.id ? -1 : 1))
+    const known = new Map(wanted.flatMap(({ id }) => {
+      const localId = client.meta.snapSeqs.get(id)
+      return localId !== undefined && localIds.has(localId) ? [[id, localId] as const] : []
+    }))
+    const complete = known.size === wanted.length && localIds.size === known.size
+    const resumeFrom = complete && point.objectNumber !== undefined ? point.objectNumber + 1 : 0
+    if (complete && client.meta.snapSeqs.size === known.size) {
+      await setHeadSize(local, to.size)
+      return { snapSeqs: known, resumeFrom, leftovers: startsAnew }
+    }
+    // an earlier run's snapshots are of no use once one is missing: their order is their age
+    for (const { id, protection } of [...local.header.snapshots]) {
+      if (protection !== 'unprotected') await unprotectSnapshotHere(local, id)
+      await removeSnapshotHere(local, id)
+    }
+    const snapSeqs = new Map<SnapId, SnapId>()
+    for (const { id, name, size, protection } of wanted) {
+      signal.throwIfAborted()
+      await setHeadSize(local, size)
+      const localId = await createSnapshotHere(local, { name, namespace: { type: 'user' } })
+      if (protection === 'protected') await protectSnapshotHere(local, localId)
+      snapSeqs.set(id, localId)
+    }
+    await setHeadSize(local, to.size)
+    await client.update({ snapSeqs, syncPoints: [{ ...point, objectNumber: undefined }] })
+    return { snapSeqs, resumeFrom: 0, leftovers: startsAnew || localIds.size > 0 }
+  }
+
+  private async copy(
+    to: ImageSnapshot,
+    snapSeqs: ReadonlyMap<SnapId, SnapId>,
+    resumeFrom: number,
+    leftovers: boolean,
+    signal: AbortSignal,
+  ): Promise<number> {
+    const { context, local, remote } = this
+    const { options, limits, metrics, log } = context
+    const header = await local.refreshIfNeeded()
+    const steps = planSteps(0n, to.id, new Map(snapSeqs).set(to.id, NO_SNAP), header.snapContext.snaps)
+    let reported = 0
+    const run = () =>
+      copyImage({
+        source: { io: remote.io, data: remote.data(), header: remote.header },
+        destination: { io: local.io, data: local.data(), header },
+        fromSnap: 0n,
+        steps,
+        resumeFrom,
+        leftovers,
+        concurrency: options.concurrentManagementOps,
+        byteBudget: limits.byteBudget,
+        buffers: limits.buffers,
+        objectMap: local.objectMap,
+        onProgress: (progress) => {
+          metrics.addBytes(progress.bytesRead - reported)
+          reported = progress.bytesRead
+          this.advance(progress)
+        },
+        signal,
+        log,
+      })
+    this.report('COPY_IMAGE')
+    try {
+      return (await local.lock!.use(run)).bytesRead
+    } finally {
+      await this.noting
+    }
+  }
+
+  private advance({ objects, totalObjects }: CopyProgress): void {
+    const { clock, metrics } = this.context
+    metrics.setSyncProgress(objects / Math.max(1, totalObjects))
+    this.report(`COPY_IMAGE ${Math.floor((100 * objects) / Math.max(1, totalObjects))}%`)
+    if (this.noting || objects === 0 || clock.monotonic() - this.notedAt < NOTE_INTERVAL_MS) return
+    this.notedAt = clock.monotonic()
+    this.noting = this.note(objects).finally(() => (this.noting = undefined))
+  }
+
+  /** Only makes a restart cheaper: a failure is for the copy to run into. */
+  private async note(objects: number): Promise<void> {
+    const { meta } = this.client
+    const [point] = meta.syncPoints
+    if (!point) return
+    try {
+      const syncPoints = [{ ...point, objectNumber: objects - 1 }]
+      await this.client.update({ syncPoints, syncObjectCount: Math.max(meta.syncObjectCount, objects) })
+    } catch (error) {
+      this.context.log.debug({ err: error }, 'progress of the image sync not noted')
+    }
+  }
+
+  private report(description: string): void {
+    this.context.report({ type: 'syncing', description: `bootstrapping, IMAGE_SYNC/${description}` })
+  }
+}
+
