@@ -1,0 +1,197 @@
+import { metadataGet } from '../../cls/rbd/client.ts'
+import { Journal, type JournalOptions } from '../../journal/journal.ts'
+import { Errno, isErrno } from '../../rados/errors.ts'
+import { generateImageId } from '../../rbd/create-image.ts'
+import { Image, type ImageOptions } from '../../rbd/image.ts'
+import { createImageJournal, ImageJournal, loadHistory } from '../../rbd/journal/image-journal.ts'
+import { standardLockPolicy, type LockPolicy } from '../../rbd/lock-policy.ts'
+import { headerName, RBD_MIRRORING } from '../../rbd/names.ts'
+import { encodeMirroringMessage } from '../../rbd/notify/mirroring-messages.ts'
+import { NOTIFY_TIMEOUT_MS } from '../../rbd/object-watcher.ts'
+import { createLocalImage } from '../bootstrap/create-local-image.ts'
+import type { ImageContext, LocalSide } from '../image-context.ts'
+import type { BootstrapEnd, ReplayEnd } from '../replayer.ts'
+import { describing } from '../snapshot/image-sync.ts'
+import { decideReplay } from './decide-replay.ts'
+import { EventApplier } from './event-applier.ts'
+import { JournalImageSync } from './image-sync.ts'
+import { RemoteClient } from './remote-client.ts'
+import { JournalReplayer } from './replayer.ts'
+import { WindowWriter } from './window-writer.ts'
+
+/** What is known of an image when its journals are opened; without a local image it is to be made. */
+export interface JournalTarget {
+  remoteImageId: string
+  localImageId: string | undefined
+}
+
+/** Everything that was opened, to be closed if nothing comes of it. */
+interface Opened {
+  remoteJournal?: Journal
+  remote?: Image
+  local?: Image
+  localJournal?: ImageJournal
+}
+
+/**
+ * Prepares the replay of a journal-mode image (image_replayer/{PrepareRemoteImage,BootstrapRequest}.cc, journal/*.cc):
+ *
+ *     remote journal → our client → [client anew, local image made] → local image and journal → decide ─┬─ an end
+ *                                                                                                       ├─ sync, then replay
+ *                                                                                                       └─ replay
+ */
+export async function openJournalReplay(context: ImageContext, target: JournalTarget, signal: AbortSignal): Promise<BootstrapEnd> {
+  const opened: Opened = {}
+  try {
+    return await prepare(context, target, opened, signal)
+  } catch (error) {
+    await closeAll(context, opened)
+    throw error
+  }
+}
+
+async function prepare(context: ImageContext, target: JournalTarget, opened: Opened, signal: AbortSignal): Promise<BootstrapEnd> {
+  const { remote } = context
+  const remoteJournal = await describing('error initializing remote journal', () => Journal.open(journalOptions(context, remote, target.remoteImageId)))
+  opened.remoteJournal = remoteJournal
+  const client = await describing('error retrieving remote journal client', () =>
+    RemoteClient.open(remoteJournal, context.local.mirrorUuid, target.localImageId ?? ''),
+  )
+  const openRemote = () =>
+    describing('failed to open remote image', () => openImage(context, remote, target.remoteImageId, standardLockPolicy, signal))
+  let localImageId = target.localImageId
+  if (localImageId === undefined) {
+    const source = (opened.remote = await openRemote())
+    localImageId = await describing('failed to create local image', () => createLocal(context, source, client))
+  }
+  const id = localImageId
+  const policy = replicaPolicy(() => opened.localJournal?.isOwner ?? true)
+  const openingImage = describing('failed to open local image', () => openImage(context, context.local, id, policy, signal)).then(
+    (image) => (opened.local = image),
+  )
+  const openingJournal = describing('error accessing local journal', () => ImageJournal.open(journalOptions(context, context.local, id))).then(
+    (journal) => (opened.localJournal = journal),
+  )
+  await Promise.allSettled([openingImage, openingJournal])
+  const [local, localJournal] = [await openingImage, await openingJournal]
+  const remoteTags = await describing('failed to retrieve remote tag', () => loadHistory(remote.io, target.remoteImageId, context.local.mirrorUuid))
+  const resyncAfterDisconnect =
+    (await imageOption(local, 'rbd_mirroring_resync_after_disconnect'))?.toLowerCase() === 'true' || context.options.mirroringResyncAfterDisconnect
+  const decision = decideReplay({
+    localImageId: id,
+    localTag: localJournal.ownership.data,
+    resyncRequested: localJournal.resyncRequested,
+    client,
+    remoteTags,
+    sites: { localMirrorUuid: context.local.mirrorUuid, remoteMirrorUuid: remote.mirrorUuid },
+    resyncAfterDisconnect,
+  })
+  context.log.debug({ decision: decision.type, ...(decision.type === 'end' && { end: decision.end.type }) }, 'journal replay decided')
+  if (decision.type === 'end') return giveUp(context, opened, decision.end)
+  if (decision.type === 'replay' && decision.markReplaying) await client.update({ state: 'replaying' })
+  const writer = new WindowWriter(local, context.limits.byteBudget)
+  const applier = new EventApplier(local, writer, { localId: (remoteId) => client.meta.snapSeqs.get(remoteId) }, journalSwitch(context))
+  let sync
+  if (decision.type === 'sync') {
+    const image = (opened.remote ??= await openRemote())
+    sync = { image, copy: new JournalImageSync(context, local, image, client) }
+  } else {
+    await opened.remote?.close()
+  }
+  const replayDelay = Number((await imageOption(local, 'rbd_mirroring_replay_delay')) ?? context.options.mirroringReplayDelay)
+  const replayer = new JournalReplayer(context, {
+    local,
+    localJournal,
+    remoteJournal,
+    client,
+    applier,
+    sync,
+    replayDelay: Number.isFinite(replayDelay) ? replayDelay : 0,
+    resyncAfterDisconnect,
+  })
+  return { type: 'replay', replayer }
+}
+
+/**
+ * Makes the local image. The client is registered with its id first, and as syncing: from then on nothing that the copy may miss is trimmed
+ * from the remote journal.
+ */
+async function createLocal(context: ImageContext, source: Image, client: RemoteClient): Promise<string> {
+  const { local, remote, globalImageId, random, log } = context
+  const imageId = generateImageId(local.cluster.instanceId, random)
+  await client.startOver(imageId)
+  await createLocalImage(context, source, 'journal', {
+    imageId,
+    createJournal: () => createImageJournal(journalOptions(context, local, imageId), { mirrorUuid: remote.mirrorUuid, layout: journalLayout(context) }),
+  })
+  const message = encodeMirroringMessage({ type: 'imageUpdated', state: 'enabled', imageId, globalImageId })
+  await local.io.notify(RBD_MIRRORING, message, NOTIFY_TIMEOUT_MS).catch((error: unknown) => {
+    log.debug({ err: error }, 'mirroring watchers not told')
+  })
+  return imageId
+}
+
+/**
+ * What the owner of a journal-mode replica's lock answers (image_replayer/OpenLocalImageRequest.cc): it keeps the lock, unless this site was
+ * promoted by force.
+ */
+function replicaPolicy(mayRelease: () => boolean): LockPolicy {
+  return {
+    lockRequested: () => (mayRelease() ? 'release' : Errno.EROFS),
+    operationRequested: (type) => (type === 'general' ? Errno.EROFS : 'accept'),
+  }
+}
+
+function journalSwitch(context: ImageContext) {
+  return {
+    create: (image: Image) =>
+      createImageJournal(journalOptions(context, context.local, image.id), {
+        mirrorUuid: context.remote.mirrorUuid,
+        layout: journalLayout(context),
+      }),
+    // the replica is not mirrored without it: whoever disables mirroring removes image or journal
+    remove: async () => undefined,
+  }
+}
+
+function journalLayout({ local }: ImageContext): { order?: number; splayWidth?: number } {
+  const number = (name: string) => {
+    const value = Number(local.cluster.option(name) ?? NaN)
+    return Number.isInteger(value) && value > 0 ? value : undefined
+  }
+  const order = number('rbd_journal_order')
+  const splayWidth = number('rbd_journal_splay_width')
+  return { ...(order !== undefined && { order }), ...(splayWidth !== undefined && { splayWidth }) }
+}
+
+function journalOptions({ clock, log }: ImageContext, { cluster, io }: LocalSide, imageId: string): JournalOptions {
+  return { io, journalId: imageId, openPool: (id) => cluster.openPoolById(id), clock, log }
+}
+
+function openImage(context: ImageContext, { cluster, io }: LocalSide, id: string, lockPolicy: LockPolicy, signal: AbortSignal): Promise<Image> {
+  const { clock, random, log } = context
+  const options: ImageOptions = { cluster, access: 'write', clock, random, log: log.child({ cluster: cluster.name }), lockPolicy, signal }
+  return Image.open(io, { id }, options)
+}
+
+/** An option that an operator has set on the image itself (`rbd config image set`). */
+async function imageOption(image: Image, name: string): Promise<string | undefined> {
+  try {
+    return (await metadataGet.call(image.io, headerName(image.id), { key: `conf_${name}` })).toString()
+  } catch (error) {
+    if (isErrno(error, Errno.ENOENT)) return undefined
+    throw error
+  }
+}
+
+async function giveUp(context: ImageContext, opened: Opened, end: ReplayEnd): Promise<ReplayEnd> {
+  await closeAll(context, opened)
+  return end
+}
+
+async function closeAll({ log }: ImageContext, { local, localJournal, remote, remoteJournal }: Opened): Promise<void> {
+  for (const it of [local, localJournal, remote, remoteJournal]) {
+    await it?.close().catch((error: unknown) => log.debug({ err: error }, 'not closed cleanly'))
+  }
+}
+
