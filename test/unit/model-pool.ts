@@ -90,7 +90,7 @@ export class ModelPool {
     let head = object.head
     let removed = false
     for (const step of steps) {
-      const result = this.applyStep(oid, step, head, modified)
+      const result = this.applyStep(oid, step, head, object.head, modified)
       if (result === 'removed') {
         head = undefined
         removed = true
@@ -111,7 +111,7 @@ export class ModelPool {
     }
   }
 
-  private applyStep(oid: string, step: WriteStep, head: Buffer | undefined, modified: Extents): Buffer | undefined | 'removed' {
+  private applyStep(oid: string, step: WriteStep, head: Buffer | undefined, before: Buffer | undefined, modified: Extents): Buffer | undefined | 'removed' {
     switch (step.type) {
       case 'assertExists':
         if (!head) throw this.error(Errno.ENOENT, 'assertExists', oid)
@@ -149,7 +149,8 @@ export class ModelPool {
         return 'removed'
       case 'exec':
         if (step.cls === 'lock') return head ?? Buffer.alloc(0)
-        return this.execObjectMap(oid, step.method, step.input, head)
+        // a class reads what was there before the operation, not what earlier steps wrote
+        return this.execObjectMap(oid, step.method, step.input, before)
       default:
         throw new Error(`the model has no ${step.type}`)
     }

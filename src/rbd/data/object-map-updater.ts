@@ -2,10 +2,12 @@ import { assert } from '../../base/assert.ts'
 import * as rbd from '../../cls/rbd/client.ts'
 import type { IoCtx } from '../../rados/io-ctx.ts'
 import { WriteOperation } from '../../rados/operation.ts'
-import { MAX_OBJECTS_PER_UPDATE, type ObjectState, type ObjectStates } from './object-states.ts'
+import { encodeObjectStates, MAX_OBJECTS_PER_UPDATE, type ObjectState, type ObjectStates } from './object-states.ts'
 
-/** Runs of equal states in one operation: each is a class method of its own, executed while the OSD holds the object. */
-const maxRunsPerOperation = 64
+/** A map of no more bytes than this is written whole when more than one run of it changes. */
+const maxBytesToSave = 512 * 1024
+/** Updates of a larger map that are under way at once. */
+const maxUpdatesUnderWay = 16
 
 interface Batch {
   states: Map<number, ObjectState>
@@ -15,8 +17,8 @@ interface Batch {
 }
 
 /**
- * Writes changes of one object map, many at a time: what is asked for while an operation is under way goes together into the next one,
- * neighbours of equal state as one step.
+ * Writes changes of one object map, many at a time: what is asked for while an operation is under way goes together into the next one.
+ * Two updates can't share an operation: the class reads the map as it was before the operation, so that the last update would win.
  */
 export class ObjectMapUpdater {
   private waiting: Batch | undefined
@@ -78,14 +80,27 @@ export class ObjectMapUpdater {
 
   private async write(states: ReadonlyMap<number, ObjectState>): Promise<void> {
     const runs = toRuns(states)
-    for (let from = 0; from < runs.length; from += maxRunsPerOperation) {
-      const operation = new WriteOperation()
-      this.guard(operation)
-      for (const run of runs.slice(from, from + maxRunsPerOperation)) {
-        rbd.objectMapUpdate.step(operation, { start: run.first, end: run.end, newState: run.state, currentState: undefined })
-      }
-      await this.io.write(this.oid, operation)
+    if (runs.length > 1 && this.states.bytes.length <= maxBytesToSave) {
+      const changed = this.states.resized(this.states.length)
+      for (const [object, state] of states) changed.set(object, state)
+      const args = { bitVector: encodeObjectStates(changed, false) }
+      await this.io.write(this.oid, rbd.objectMapSave.step(this.operation(), args))
+      return
     }
+    for (let from = 0; from < runs.length; from += maxUpdatesUnderWay) {
+      await Promise.all(
+        runs.slice(from, from + maxUpdatesUnderWay).map(({ first, end, state }) => {
+          const args = { start: first, end, newState: state, currentState: undefined }
+          return this.io.write(this.oid, rbd.objectMapUpdate.step(this.operation(), args))
+        }),
+      )
+    }
+  }
+
+  private operation(): WriteOperation {
+    const operation = new WriteOperation()
+    this.guard(operation)
+    return operation
   }
 }
 
