@@ -13,9 +13,10 @@ import { layoutOf, objectCount } from './data/striping.ts'
 import { ExclusiveLock } from './exclusive-lock.ts'
 import { FEATURE_EXCLUSIVE_LOCK, FEATURE_OBJECT_MAP, hasFeature } from './features.ts'
 import { HeaderWatcher } from './header-watcher.ts'
-import { loadHeader, type ImageHeader } from './header.ts'
+import { loadHeader, type ImageHeader, type ImageParent } from './header.ts'
 import { standardLockPolicy, type LockPolicy } from './lock-policy.ts'
 import { headerName, idObjectName } from './names.ts'
+import { openParentPool } from './operations/children.ts'
 import { executePeerRequest } from './operations/peer-requests.ts'
 
 /** Read views that are kept; the one used longest ago goes first. */
@@ -59,6 +60,7 @@ export class Image {
   private head: IoCtx | undefined
   private retired: IoCtx[] = []
   private readonly views = new Map<SnapId, IoCtx>()
+  private parent: { key: string; image: Promise<Image> } | undefined
   private readonly updateListeners = new Set<() => void>()
   private readonly lostListeners = new Set<(error: Error) => void>()
   private readonly scope: Scope
@@ -160,6 +162,18 @@ export class Image {
     return view
   }
 
+  /** The parent of a clone, read-only; it is closed with this image. Rejects with ENOENT when there is none, or no longer. */
+  openParent(): Promise<Image> {
+    const { parent } = this.current
+    const key = parent && `${parent.poolId}/${parent.poolNamespace}/${parent.imageId}`
+    if (this.parent?.key !== key) {
+      const superseded = this.parent
+      if (superseded) this.scope.spawn('close former parent', () => superseded.image.then((image) => image.close(), () => undefined))
+      this.parent = key === undefined ? undefined : { key, image: this.openParentImage(parent!) }
+    }
+    return this.parent?.image ?? Promise.reject(this.missing('open parent'))
+  }
+
   /** For our own changes: tells the peers and reads the header again. */
   async headerChanged(): Promise<ImageHeader> {
     this.stale = true
@@ -193,6 +207,7 @@ export class Image {
       } finally {
         await this.watcher?.close()
         await this.scope.close()
+        await this.parent?.image.then((image) => image.close(), () => undefined) // who asked for it knows of its failure
       }
     })()
     try {
@@ -316,6 +331,20 @@ export class Image {
     const context = pool.duplicate({ namespace: this.io.namespace })
     pool.close()
     return context
+  }
+
+  private async openParentImage(parent: ImageParent): Promise<Image> {
+    const pool = await openParentPool(this, parent)
+    if (!pool) throw this.missing('open parent')
+    try {
+      return await Image.open(pool, { id: parent.imageId }, { ...this.options, access: 'read-only' })
+    } finally {
+      pool.close()
+    }
+  }
+
+  private missing(op: string): RadosError {
+    return new RadosError(Errno.ENOENT, { op, pool: this.io.poolName, namespace: this.io.namespace, oid: this.headerOid })
   }
 
   private requireDataPool(): IoCtx {

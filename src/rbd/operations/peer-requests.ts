@@ -4,6 +4,7 @@ import { findSnapshotByName, type ImageSnapshot } from '../header.ts'
 import type { Image } from '../image.ts'
 import type { OperationMessage } from '../notify/image-messages.ts'
 import { updateFeaturesHere } from './features.ts'
+import { flattenImageHere } from './flatten.ts'
 import { operationError } from './invoke.ts'
 import { removeMetadataHere, setMetadataHere } from './metadata.ts'
 import { renameImageHere } from './rename-image.ts'
@@ -42,6 +43,7 @@ function execute(image: Image, message: OperationMessage, progress: Progress): P
       return value === undefined ? removeMetadataHere(image, key) : setMetadataHere(image, new Map([[key, Buffer.from(value)]]))
     }
     case 'flatten':
+      return flattenImageHere(image, { progress })
     case 'migrate':
     case 'sparsify':
     case 'rebuildObjectMap':
