@@ -112,6 +112,20 @@ describe.skipIf(!haveCeph)('librados when the cluster does not answer', () => {
     })
   })
 
+  test('any number of operations can be started, and they go on afterwards', async () => {
+    const [cluster, io] = await connect()
+    const data = Buffer.alloc(1 << 20)
+    let works: Promise<unknown>[] = []
+    await duringOutage(async () => {
+      const start = performance.now()
+      works = Array.from({ length: 3000 }, () => io.stat('object'))
+      for (let index = 0; index < 150; index++) works.push(io.write(`big-${index}`, new WriteOperation().writeFull(data)))
+      expect(performance.now() - start).toBeLessThan(5000)
+    })
+    await Promise.all(works)
+    await cluster.close()
+  })
+
   test('close comes back within seconds with watches and operations open', async () => {
     const [cluster, io] = await connect()
     await io.watch('object', quiet)

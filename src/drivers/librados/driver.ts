@@ -17,6 +17,14 @@ const QUIET: Readonly<Record<string, string>> = {
   err_to_syslog: 'false',
   mon_cluster_log_to_stderr: 'false',
 }
+/**
+ * Beyond these librados makes the caller wait, and its default of a thousand operations would have a dead cluster stop the main thread.
+ * What is in flight is bounded by those who start it.
+ */
+const NO_WAITING: Readonly<Record<string, string>> = {
+  objecter_inflight_ops: '1000000000',
+  objecter_inflight_op_bytes: '1000000000000',
+}
 /** Seconds until librados gives up finding a monitor, unless configured; its own default is five minutes. */
 const MOUNT_TIMEOUT = '30'
 const DEFAULT_MOUNT_TIMEOUT = '300'
@@ -69,7 +77,7 @@ function configure(api: Librados, handle: Pointer, { name, confFile, options }: 
     if (status < 0) throw new RadosError(status, { op: `read ${confFile}`, cluster: name })
   }
   if (optionOf(api, handle, 'client_mount_timeout') === DEFAULT_MOUNT_TIMEOUT) api.confSet(handle, 'client_mount_timeout', MOUNT_TIMEOUT)
-  for (const [option, value] of Object.entries({ ...options, ...QUIET })) {
+  for (const [option, value] of Object.entries({ ...options, ...QUIET, ...NO_WAITING })) {
     const status = api.confSet(handle, option, value)
     // Its value may be a secret and stays out of the message. An option that this librados does not know can't matter to it.
     if (status < 0 && status !== -Errno.ENOENT) throw new RadosError(status, { op: `set option ${option}`, cluster: name })
