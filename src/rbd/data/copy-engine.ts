@@ -120,9 +120,9 @@ export async function copyImage(request: CopyRequest): Promise<CopyResult> {
     return io
   }
   try {
-    const maps = await DestinationMaps.open(destination, objectMap, initial, steps, diff, firstObject, (from) =>
-      work ? work.next(from, WORK_WRITE) : Infinity,
-    )
+    const isNew = newObjects(request, diff)
+    const nextWork = (from: number) => (work ? work.next(from, WORK_WRITE) : Infinity)
+    const maps = await DestinationMaps.open(destination, objectMap, initial, steps, diff, firstObject, { nextWork, isNew })
     const copier = new ObjectCopier({
       fromSnap,
       fromObjects: objectsAt(fromSnap),
@@ -136,7 +136,7 @@ export async function copyImage(request: CopyRequest): Promise<CopyResult> {
       destinationPrefix: destination.header.objectPrefix,
       objectSize: layout.objectSize,
       hidesParent: destination.header.parent !== undefined,
-      isNew: newObjects(request, diff),
+      isNew,
       leftovers: request.leftovers ?? false,
       maps,
       byteBudget: request.byteBudget,

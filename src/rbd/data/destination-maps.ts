@@ -21,6 +21,13 @@ export interface StepOutcome {
 /** How many objects that will be written are marked as existing in one go. */
 const lookahead = 1024
 
+export interface WorkAhead {
+  /** the first object from a number on that exists at the end and will be written */
+  nextWork(from: number): number
+  /** Whether the object is known not to have existed at the start. */
+  isNew(object: number): boolean
+}
+
 interface SnapshotMap {
   updater: ObjectMapUpdater
   /** index of the step whose state it has */
@@ -47,13 +54,12 @@ export class DestinationMaps {
     /** Told what changed before the first step since the snapshot before it: that was noted in the map of a younger snapshot. */
     private readonly carried: ObjectStates | undefined,
     private readonly fastDiff: boolean,
-    private readonly nextWork: (from: number) => number,
+    private readonly plan: WorkAhead,
   ) {}
 
   /**
    * @param initial the head's map as it was
    * @param firstObject objects below it are in the snapshots' maps already
-   * @param nextWork the first object from a number that exists at the end and will be written
    */
   static async open(
     destination: CopySide,
@@ -62,11 +68,11 @@ export class DestinationMaps {
     steps: readonly CopyStep[],
     diff: ObjectDiff,
     firstObject: number,
-    nextWork: (from: number) => number,
+    plan: WorkAhead,
   ): Promise<DestinationMaps> {
     const { header } = destination
     const fastDiff = hasFeature(header.features, FEATURE_FAST_DIFF)
-    if (!head || steps.length === 1) return new DestinationMaps(head, initial, [], undefined, fastDiff, nextWork)
+    if (!head || steps.length === 1) return new DestinationMaps(head, initial, [], undefined, fastDiff, plan)
     const snapshots: SnapshotMap[] = []
     let carried: ObjectStates | undefined
     for (const { snap, step, mapped } of affectedSnapshots(steps, header.snapshots.map(({ id }) => id))) {
@@ -75,7 +81,7 @@ export class DestinationMaps {
       snapshots.push({ updater: map, step, mapped })
     }
     const before = carried && new TwoBitVector(carried.length, Uint8Array.from(carried.bytes))
-    const maps = new DestinationMaps(head, initial, snapshots, before, fastDiff, nextWork)
+    const maps = new DestinationMaps(head, initial, snapshots, before, fastDiff, plan)
     if (diff.known) {
       for (const { updater, mapped } of snapshots) if (mapped) await maps.markUnchanged(destination, updater, diff.states, firstObject)
     }
@@ -93,8 +99,10 @@ export class DestinationMaps {
     if (!this.head) return
     const marks: Promise<void>[] = []
     if (outcomes.some(({ exists, changed }) => exists && changed)) {
-      marks.push(this.markHead(object, ObjectState.exists))
-      this.markAhead(object)
+      if (outcomes.at(-1)!.changed) marks.push(this.markHead(object, ObjectState.exists))
+      // an older state passes through the head on its way to a snapshot
+      else if (this.existed(object) !== true) marks.push(this.markHead(object, this.clean))
+      if (outcomes.length === 1 && this.plan.isNew(object)) this.markAhead(object)
     }
     this.markSnapshots(object, outcomes, false, marks)
     if (marks.length > 0) await Promise.all(marks)
@@ -109,19 +117,24 @@ export class DestinationMaps {
     if (marks.length > 0) await Promise.all(marks)
   }
 
+  private get clean(): ObjectState {
+    return this.fastDiff ? ObjectState.existsClean : ObjectState.exists
+  }
+
   private markHead(object: number, state: ObjectState): Promise<void> {
     // behind the end of the map nothing can exist
     return object < this.head!.states.length ? this.head!.mark(object, state) : Promise.resolve()
   }
 
+  /** New objects come in long runs: marking them together saves an operation for each few. */
   private markAhead(object: number): void {
     if (object < this.preparedTo) return
     let next = object
     for (let count = 0; count < lookahead; count++) {
-      next = this.nextWork(next + 1)
+      next = this.plan.nextWork(next + 1)
       if (next >= this.head!.states.length) break
       // a failure is told to the object's own `prepare`, which asks again
-      this.head!.mark(next, ObjectState.exists).catch(() => undefined)
+      if (this.plan.isNew(next)) this.head!.mark(next, ObjectState.exists).catch(() => undefined)
     }
     this.preparedTo = next
   }
@@ -131,18 +144,18 @@ export class DestinationMaps {
       if (object >= updater.states.length) continue
       const outcome = outcomes[step]!
       const before = updater.expected(object)
-      if (!mapped && !outcomes.slice(0, step + 1).some(({ changed }) => changed)) continue
-      if (!outcome.exists) {
-        if (final && before !== ObjectState.nonexistent) marks.push(updater.mark(object, ObjectState.nonexistent))
-        continue
-      }
-      marks.push(updater.mark(object, this.stateOf(object, mapped && outcome.changed, before)))
+      const touched = outcomes.slice(0, step + 1).some(({ changed }) => changed)
+      if (!mapped && !touched) continue
+      // an object of zeros exists at the source alone
+      const exists = outcome.exists && (touched || before !== ObjectState.nonexistent || this.existed(object) === true)
+      if (exists) marks.push(updater.mark(object, this.stateOf(object, mapped && outcome.changed, before)))
+      else if (final && before !== ObjectState.nonexistent) marks.push(updater.mark(object, ObjectState.nonexistent))
     }
   }
 
   private stateOf(object: number, changed: boolean, before: ObjectState): ObjectState {
-    if (changed || !this.fastDiff || before === ObjectState.exists) return ObjectState.exists
-    return this.wasCarried(object) ? ObjectState.exists : ObjectState.existsClean
+    if (changed || before === ObjectState.exists || this.wasCarried(object)) return ObjectState.exists
+    return this.clean
   }
 
   private wasCarried(object: number): boolean {
@@ -155,6 +168,7 @@ export class DestinationMaps {
     let changed = false
     for (let object = firstObject; (object = diff.next(object, 1 << DiffState.data)) < Math.min(diff.length, states.length); object++) {
       const before = states.get(object) as ObjectState
+      if (before === ObjectState.nonexistent && this.existed(object) === false) continue
       const state = this.stateOf(object, false, before)
       if (state === before) continue
       states.set(object, state)

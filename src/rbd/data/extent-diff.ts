@@ -8,8 +8,8 @@ export type ObjectChange =
   | { type: 'removed' }
   /** was absent; now `size` bytes */
   | { type: 'created'; size: number }
-  /** `extents` of the new state, all below its `size`, may differ; `shrunk` if bytes behind `size` are gone */
-  | { type: 'changed'; extents: Extents; size: number; shrunk: boolean }
+  /** it ends at `size`; `extents`, all below that, may differ */
+  | { type: 'changed'; extents: Extents; size: number }
 
 /**
  * Which entry of `set.clones` is read at `snap`; undefined when the object does not exist there (0: the beginning of time).
@@ -48,5 +48,5 @@ export function changeBetween(set: SnapSet, from: number | undefined, to: number
     largest = Math.max(largest, older.size)
   }
   extents.remove(size, Number.MAX_SAFE_INTEGER)
-  return { type: 'changed', extents, size, shrunk: largest > size }
+  return extents.empty && largest <= size ? { type: 'none' } : { type: 'changed', extents, size }
 }

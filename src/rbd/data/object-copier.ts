@@ -97,15 +97,17 @@ export class ObjectCopier {
   }
 
   private plan(object: number, set: SnapSet | undefined): StepPlan[] {
-    const { fromSnap, fromObjects, steps } = this.options
+    const { fromSnap, fromObjects, leftovers, steps } = this.options
     const clones = steps.map(({ sourceSnap, objects }) => (set && object < objects ? cloneAt(set, sourceSnap) : undefined))
     let before = set && object < fromObjects ? cloneAt(set, fromSnap) : undefined
     return steps.map((views, index) => {
       const clone = clones[index]
-      const change: ObjectChange = set ? changeBetween(set, before, clone) : { type: 'none' }
+      let change: ObjectChange = set ? changeBetween(set, before, clone) : { type: 'none' }
+      const size = clone === undefined ? undefined : set!.clones[clone]!.size
+      // it may have been longer in between, in a snapshot that is gone
+      if (leftovers && change.type === 'none' && size !== undefined && clone !== before) change = { type: 'created', size }
       before = clone
       const newest = clone === undefined ? index : clones.lastIndexOf(clone)
-      const size = clone === undefined ? undefined : set!.clones[clone]!.size
       return { views, readFrom: steps[newest]!.source, change, exists: clone !== undefined, size }
     })
   }
@@ -169,7 +171,6 @@ export class ObjectCopier {
       case 'created':
         return this.applyWhole(object, plan, change.size, result)
       case 'changed': {
-        if (change.extents.empty && !change.shrunk) return true
         // the end is set even if it seems to be right: an abandoned copy may have gone beyond it
         const end = change.size < this.options.objectSize ? change.size : undefined
         if (change.size === 0) return this.applyWhole(object, plan, 0, result)
