@@ -67,6 +67,7 @@ export class JournalReplayer implements Replayer {
   private committedAt: number
   private reportedAt = -Infinity
   private uncommitted = false
+  private name: string | undefined
   private cancelIdleCommit: (() => void) | undefined
   private flushes: { resolve: () => void; reject: (error: Error) => void }[] = []
 
@@ -149,7 +150,7 @@ export class JournalReplayer implements Replayer {
 
   private async replay(signal: AbortSignal): Promise<ReplayEnd> {
     const { local, remoteJournal, client, sync } = this.replayed
-    this.context.report({ type: 'name', name: local.header.name })
+    this.reportName()
     const refusal = await describing('failed to lock local image', () => this.takeLock(signal))
     if (refusal) return refusal
     if (sync) await sync.copy.run(signal)
@@ -206,6 +207,7 @@ export class JournalReplayer implements Replayer {
       this.tracker.add(entry, applier.unfinished > 0)
       if (writtenAt > this.newestTimestamp) this.newestTimestamp = writtenAt
       if (outcome === 'safe') this.safe()
+      if (event.type === 'opFinish') this.reportName()
       if (event.type === 'demotePromote' && this.tags.get(entry.tagTid)?.mirrorUuid === ORPHAN_MIRROR_UUID) {
         this.demoted = true
         return
@@ -317,6 +319,13 @@ export class JournalReplayer implements Replayer {
       cancel()
     }
     return { type: 'transient', reason: 'the exclusive lock is held by another client' }
+  }
+
+  private reportName(): void {
+    const { name } = this.replayed.local.header
+    if (name === this.name) return
+    this.name = name
+    this.context.report({ type: 'name', name })
   }
 
   private report(always = false): void {
