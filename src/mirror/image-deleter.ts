@@ -8,9 +8,11 @@ import { utimeFromMs, utimeToMs } from '../encoding/codec.ts'
 import { EBLOCKLISTED, Errno, isErrno, RadosError } from '../rados/errors.ts'
 import type { IoCtx } from '../rados/io-ctx.ts'
 import { RBD_DIRECTORY, RBD_MIRROR_LEADER, RBD_MIRRORING } from '../rbd/names.ts'
+import { createImageJournal, loadOwnership } from '../rbd/journal/image-journal.ts'
+import { LOCAL_MIRROR_UUID } from '../rbd/journal/tag-data.ts'
 import { loadMirrorInfo } from '../rbd/mirror/mirror-info.ts'
 import { encodeMirroringMessage } from '../rbd/notify/mirroring-messages.ts'
-import { listTrash, moveToTrash } from '../rbd/trash.ts'
+import { findInTrash, listTrash, moveToTrash } from '../rbd/trash.ts'
 import { DeletionQueue, type Deletion } from './deletion-queue.ts'
 import type { PoolContext } from './pool-context.ts'
 import { removeTrashedImage } from './trash-operations.ts'
@@ -32,7 +34,7 @@ export class NotDeletable extends Error {
 /**
  * Local images whose primary is gone go through the trash: moved there at once, removed when their deferment is over.
  *
- *     moveToTrash: mirror image DISABLING → trash entry, name freed → mirror image entry removed → notify
+ *     moveToTrash: mirror image DISABLING → trash entry, name freed → journal reset → mirror image entry removed → notify
  *     run:         trash entry due → snapshots unprotected and removed → image removed → trash entry removed
  */
 export class ImageDeleter {
@@ -60,7 +62,8 @@ export class ImageDeleter {
     if (imageId === undefined) return
     const mirrorImage = await orUndefined(mirrorImageGet.call(io, RBD_MIRRORING, { imageId }))
     if (mirrorImage === undefined) return
-    if (mirrorImage.state !== 'creating') await this.checkDeletable(globalImageId, imageId, mirrorImage.state, resync)
+    const thrownAway = (await findInTrash(io, imageId))?.source === 'mirroring'
+    if (mirrorImage.state !== 'creating' && !thrownAway) await this.checkDeletable(globalImageId, imageId, mirrorImage.state, resync)
     if (mirrorImage.state !== 'disabling') {
       await mirrorImageSet.call(io, RBD_MIRRORING, { imageId, image: { ...mirrorImage, state: 'disabling' } })
     }
@@ -73,10 +76,24 @@ export class ImageDeleter {
       this.queue.add(imageId, this.context.clock.monotonic() + delayMs)
       this.notifier.wake()
     }
+    if (mirrorImage.mode === 'journal') await this.resetJournal(imageId)
     await orUndefined(mirrorImageRemove.call(io, RBD_MIRRORING, { imageId }))
     await orUndefined(mirrorImageMapRemove.call(io, RBD_MIRROR_LEADER, { globalImageId }))
     await this.notifyRemoved(imageId, globalImageId)
     this.log.info({ globalImageId, imageId, name, resync }, 'image moved to trash')
+  }
+
+  /** An image that an operator takes back out of the trash is its own then, and no peer may go on from where it was. */
+  private async resetJournal(imageId: string): Promise<void> {
+    const { cluster, clock } = this.context
+    const openPool = (id: bigint) => cluster.openPoolById(id)
+    try {
+      await loadOwnership(this.io, imageId)
+    } catch (error) {
+      if (isErrno(error, Errno.ENOENT)) return
+      throw error
+    }
+    await createImageJournal({ io: this.io, journalId: imageId, openPool, clock, log: this.log }, { mirrorUuid: LOCAL_MIRROR_UUID })
   }
 
   private async checkDeletable(globalImageId: string, imageId: string, mirroring: MirrorImageState, resync: boolean): Promise<void> {

@@ -291,7 +291,7 @@ export class NamespaceReplayer {
       metrics,
       startStopped: this.allStopped || this.stoppedByOperator.has(id),
       onStatus: (status) => this.onStatus(id, status, images.status),
-      onName: () => this.offer(id),
+      onName: () => this.onName(id),
       trashMove: (resync) => this.deleter.moveToTrash(id, resync),
     })
     const image: RunningImage = {
@@ -325,6 +325,11 @@ export class NamespaceReplayer {
     this.localStatus.set(id, status)
     remoteStatus.set(id, status)
     if (!before || healthOf(before) !== healthOf(status)) this.context.serviceStatus.touch()
+  }
+
+  private onName(id: string): void {
+    this.localStatus.touch(id) // it was dropped as long as there was no local image
+    this.offer(id)
   }
 
   /** Commands go by the image's name, which may change. */
