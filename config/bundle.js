@@ -2,18 +2,21 @@
 // What is imported dynamically stays apart, packages stay where they are.
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, URL } from 'node:url'
 import { build } from 'esbuild'
 
-const dist = fileURLToPath(new URL('../dist', import.meta.url))
-const programs = join(dist, 'cli')
-const entryPoints = readdirSync(programs)
-  .filter((name) => name.endsWith('.js'))
-  .map((name) => join(programs, name))
+const path = (relative) => fileURLToPath(new URL(relative, import.meta.url))
+const compiled = path('../node_modules/.cache/compiled/cli')
+const target = path('../dist/cli')
+
+const sources = readdirSync(path('../src/cli'))
+const programs = sources.filter((name) => name.endsWith('.ts') && !name.endsWith('.test.ts')).map((name) => name.replace(/ts$/, 'js'))
+// CommonJS that only starts what is bundled here.
+const starters = sources.filter((name) => name.endsWith('.cts')).map((name) => name.replace(/cts$/, 'cjs'))
 
 const { outputFiles } = await build({
-  entryPoints,
-  outdir: programs,
+  entryPoints: programs.map((name) => join(compiled, name)),
+  outdir: target,
   bundle: true,
   splitting: true,
   format: 'esm',
@@ -26,15 +29,13 @@ const { outputFiles } = await build({
   write: false,
   logLevel: 'warning',
 })
-// CommonJS only starts what is bundled here.
-const starters = readdirSync(programs).filter((name) => /\.cjs(\.map)?$/.test(name))
 const files = [
-  ...outputFiles.map(({ path, contents }) => ({ name: basename(path), contents })),
-  ...starters.map((name) => ({ name, contents: readFileSync(join(programs, name)) })),
+  ...outputFiles.map(({ path: file, contents }) => ({ name: basename(file), contents })),
+  ...starters.flatMap((name) => [name, `${name}.map`]).map((name) => ({ name, contents: readFileSync(join(compiled, name)) })),
 ]
-rmSync(dist, { recursive: true })
-mkdirSync(programs, { recursive: true })
+rmSync(path('../dist'), { recursive: true, force: true })
+mkdirSync(target, { recursive: true })
 for (const { name, contents } of files) {
   // A program may be called without naming node.
-  writeFileSync(join(programs, name), contents, { mode: /^rbd[a-z-]*\.c?js$/.test(name) ? 0o755 : 0o644 })
+  writeFileSync(join(target, name), contents, { mode: /^rbd[a-z-]*\.c?js$/.test(name) ? 0o755 : 0o644 })
 }
