@@ -90,7 +90,7 @@ export class Daemon {
     connected.catch(() => undefined) // looked at below, unless something else fails first
     await this.openAdminSocket()
     const health = () => (this.stop.signal.aborted ? { ok: false, detail: 'stopping' } : { ok: true, detail: 'ok' })
-    this.cleanup.add('metrics server', await serveMetrics(options, this.metrics, health, this.log))
+    this.cleanup.add('metrics server', await serveMetrics(options, this.metrics, health, systemClock, this.log))
     const notifier = await SystemdNotifier.connect(process.env, this.log)
     const runMirror = await this.setup.mirror()
     try {
