@@ -132,8 +132,7 @@ export class SnapshotReplayer implements Replayer {
       const observation = await this.observe()
       const step = planNext(observation)
       this.context.log.debug({ step: step.type }, 'planned')
-      const end = endOfStep(step)
-      if (end) return end
+      if (isOutcome(step)) return endOf(step)
       if (this.lockRequested) return await this.afterLockRequest(signal)
       if (step.type === 'idle') {
         this.report()
@@ -186,7 +185,7 @@ export class SnapshotReplayer implements Replayer {
     }
   }
 
-  private async act(step: Exclude<Step, { type: 'idle' }>, signal: AbortSignal): Promise<void> {
+  private async act(step: Action, signal: AbortSignal): Promise<void> {
     switch (step.type) {
       case 'sync':
       case 'resume':
@@ -249,8 +248,8 @@ export class SnapshotReplayer implements Replayer {
     for (let over = false; !over; ) {
       over = (await Promise.race([timeout, this.wakeUp.wait(clock, LOCK_TAKER_MS, scope.signal)])) === 'timeout'
       this.refreshAll = true
-      const end = endOfStep(planNext(await this.observe()))
-      if (end) return end
+      const step = planNext(await this.observe())
+      if (isOutcome(step)) return endOf(step)
     }
     return { type: 'transient', reason: 'the exclusive lock was taken by another client' }
   }
@@ -273,31 +272,44 @@ export class SnapshotReplayer implements Replayer {
   }
 }
 
-type Ending = Exclude<Step, { type: 'idle' | 'sync' | 'resume' | 'checkpoint' | 'tidy' }>
+/** Steps that are done here; the others end the replay, but `idle`. */
+type Action = Extract<Step, { type: 'sync' | 'resume' | 'checkpoint' | 'tidy' }>
+type Outcome = Exclude<Step, Action | { type: 'idle' }>
 
-function endOfStep(step: Ending): ReplayEnd
-function endOfStep<S extends Step>(step: S): S extends Ending ? ReplayEnd : ReplayEnd | undefined
-function endOfStep(step: Step): ReplayEnd | undefined {
-  switch (step.type) {
+const endsReplay: Readonly<Record<Step['type'], boolean>> = {
+  resyncRequested: true,
+  localPromoted: true,
+  orphan: true,
+  splitBrain: true,
+  startOver: true,
+  invalid: true,
+  remoteDemoted: true,
+  checkpoint: false,
+  sync: false,
+  resume: false,
+  tidy: false,
+  idle: false,
+}
+
+function isOutcome(step: Step): step is Outcome {
+  return endsReplay[step.type]
+}
+
+function endOf(outcome: Outcome): ReplayEnd {
+  switch (outcome.type) {
+    case 'splitBrain':
+      return { type: 'splitBrain', reason: outcome.reason }
+    case 'startOver':
+      return { type: 'resyncRequested' }
+    case 'invalid':
+      return { type: 'failed', description: outcome.reason, error: undefined }
     case 'resyncRequested':
     case 'localPromoted':
     case 'orphan':
     case 'remoteDemoted':
-      return { type: step.type }
-    case 'splitBrain':
-      return { type: 'splitBrain', reason: step.reason }
-    case 'startOver':
-      return { type: 'resyncRequested' }
-    case 'invalid':
-      return { type: 'failed', description: step.reason, error: undefined }
-    case 'idle':
-    case 'sync':
-    case 'resume':
-    case 'checkpoint':
-    case 'tidy':
-      return undefined
+      return { type: outcome.type }
     default:
-      return unreachable(step)
+      return unreachable(outcome)
   }
 }
 
