@@ -19,6 +19,13 @@ const POLL_MS = 1_000
 const CONFIG_KEY_MAX_MS = 10_000
 const CONCURRENT_POOLS = 8
 
+interface PeerConfig {
+  monHost: string
+  key: string
+  /** what kept it from being read, as it is told to the operator */
+  problem: string | undefined
+}
+
 export interface ClusterState {
   pools: readonly MirroredPool[]
   /** how this site calls itself when it pings peers */
@@ -29,7 +36,9 @@ export interface ClusterState {
 export class ClusterWatcher {
   private readonly notifier = new Notifier()
   private readonly ioContexts = new Map<bigint, IoCtx>()
-  private readonly configs = new Map<string, { monHost: string; key: string } | 'malformed' | 'unreadable'>()
+  /** what was read of each peer last; what can't be read at the moment stays as it was */
+  private readonly configs = new Map<string, PeerConfig>()
+  private readonly freshConfigs = new Set<string>()
   private configsReadAt = -Infinity
   private siteName = ''
 
@@ -72,7 +81,7 @@ export class ClusterWatcher {
     const { cluster, clock, options } = this.options
     const keysDue = clock.monotonic() - this.configsReadAt >= Math.min(CONFIG_KEY_MAX_MS, options.poolReplayersRefreshInterval * 1000)
     if (keysDue) {
-      this.configs.clear()
+      this.freshConfigs.clear()
       this.siteName = (await cluster.configKeyGet(CONFIG_KEY_SITE_NAME)) || cluster.fsid
       this.configsReadAt = clock.monotonic()
       await cluster.waitForLatestOsdMap()
@@ -103,7 +112,7 @@ export class ClusterWatcher {
 
   /** Undefined for a pool that is not mirrored, or gone. */
   private async lookAtPool({ id, name }: PoolInfo): Promise<MirroredPool | undefined> {
-    const withoutPeers = (callout: Callout): MirroredPool => ({ poolId: id, poolName: name, peers: [], callout })
+    const withoutPeers = (callout: Callout): MirroredPool => ({ poolId: id, poolName: name, peers: [], callout, unreadable: true })
     let peers: MirrorPeer[]
     try {
       const io = this.ioContexts.get(id) ?? (await this.options.cluster.openPoolById(id))
@@ -130,33 +139,34 @@ export class ClusterWatcher {
         callout = { level: 'error', text: problem }
         continue
       }
-      const config = await this.peerConfig(id, peer.uuid)
-      if (config === 'unreadable') callout = { level: 'warning', text: 'mirroring peer config-key query failed' }
-      if (config === 'malformed') callout = { level: 'warning', text: 'mirroring peer config-key decode failed' }
-      const known = typeof config === 'object' ? config : { monHost: '', key: '' }
-      specs.push({ uuid: peer.uuid, siteName: peer.siteName, clientName: peer.clientName, ...known })
+      const { problem: unread, ...config } = await this.peerConfig(id, peer.uuid)
+      if (unread !== undefined) callout = { level: 'warning', text: unread }
+      specs.push({ uuid: peer.uuid, siteName: peer.siteName, clientName: peer.clientName, ...config })
     }
     return { poolId: id, poolName: name, peers: specs, callout }
   }
 
-  private async peerConfig(poolId: bigint, peerUuid: string): Promise<{ monHost: string; key: string } | 'malformed' | 'unreadable'> {
+  private async peerConfig(poolId: bigint, peerUuid: string): Promise<PeerConfig> {
     const key = `${CONFIG_KEY_PEER_PREFIX}${poolId}/${peerUuid}`
     const known = this.configs.get(key)
-    if (known) return known
-    const config = await this.readPeerConfig(key)
+    if (known && this.freshConfigs.has(key)) return known
+    const config = await this.readPeerConfig(key, known)
+    this.freshConfigs.add(key)
     this.configs.set(key, config)
     return config
   }
 
-  private async readPeerConfig(key: string): Promise<{ monHost: string; key: string } | 'malformed' | 'unreadable'> {
+  private async readPeerConfig(key: string, known: PeerConfig = { monHost: '', key: '', problem: undefined }): Promise<PeerConfig> {
     try {
       const text = await this.options.cluster.configKeyGet(key)
-      if (!text) return { monHost: '', key: '' }
-      return parsePeerConfig(text) ?? 'malformed'
+      if (!text) return { monHost: '', key: '', problem: undefined }
+      const parsed = parsePeerConfig(text)
+      if (parsed) return { ...parsed, problem: undefined }
+      return { monHost: '', key: '', problem: 'mirroring peer config-key decode failed' }
     } catch (error) {
       if (isCancelled(error) || isErrno(error, EBLOCKLISTED)) throw error
       this.options.log.warn({ key, err: error }, 'cannot read the address and key of a peer')
-      return 'unreadable'
+      return { ...known, problem: 'mirroring peer config-key query failed' }
     }
   }
 }

@@ -28,7 +28,8 @@ describe('DeletionQueue', () => {
     queue.failed(first!, 30, 16, 'busy')
     const [second] = queue.takeDue(30)
     queue.failed(second!, 60, 16, 'still busy')
-    expect(queue.status()).toEqual({ delete_images_queue: [], failed_deletes_queue: [{ image_id: 'a', error_code: 'still busy', retries: 2 }] })
+    const failed = [{ image_id: 'a', error_code: 'still busy', retries: 2 }]
+    expect(queue.status()).toEqual({ delete_images_queue: [], failed_deletes_queue: failed })
     queue.done(queue.takeDue(60)[0]!)
     expect(queue.nextDue()).toBeUndefined()
     expect(queue.status()).toEqual({ delete_images_queue: [], failed_deletes_queue: [] })

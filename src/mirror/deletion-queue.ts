@@ -16,7 +16,8 @@ export class DeletionQueue {
 
   /** An image that is known already keeps its time. */
   add(imageId: string, dueAt: number): void {
-    if (!this.entries.has(imageId) && !this.running.has(imageId)) this.entries.set(imageId, { imageId, dueAt, retries: 0, errno: 0, message: '' })
+    if (this.entries.has(imageId) || this.running.has(imageId)) return
+    this.entries.set(imageId, { imageId, dueAt, retries: 0, errno: 0, message: '' })
   }
 
   /** Takes out what is due by `now`. */

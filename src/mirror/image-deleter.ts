@@ -71,7 +71,8 @@ export class ImageDeleter {
     if (name !== undefined) {
       const now = this.context.clock.now()
       const delayMs = this.context.options.mirroringDeleteDelay * 1000
-      const spec = { source: 'mirroring', name, deletionTime: utimeFromMs(now), defermentEndTime: utimeFromMs(now + delayMs), state: 'normal' } as const
+      const [deletionTime, defermentEndTime] = [utimeFromMs(now), utimeFromMs(now + delayMs)]
+      const spec = { source: 'mirroring', name, deletionTime, defermentEndTime, state: 'normal' } as const
       await moveToTrash(io, imageId, spec)
       this.queue.add(imageId, this.context.clock.monotonic() + delayMs)
       this.notifier.wake()
@@ -102,7 +103,8 @@ export class ImageDeleter {
     const { state } = info.promotion
     if (state === 'primary' || (state === 'orphan' && !resync)) throw new NotDeletable(globalImageId, state)
     // an image whose mirroring an operator is disabling has lost its mirror-snapshots already: it stays
-    if (info.image.mode === 'snapshot' && state === 'unknown' && mirroring !== 'enabled') throw new NotDeletable(globalImageId, 'being disabled')
+    const bare = info.image.mode === 'snapshot' && state === 'unknown'
+    if (bare && mirroring !== 'enabled') throw new NotDeletable(globalImageId, 'being disabled')
   }
 
   private async notifyRemoved(imageId: string, globalImageId: string): Promise<void> {

@@ -209,8 +209,8 @@ export class ImageReplayer implements Commanded {
 
   /** The status that stays in the clusters when this replayer goes and the image does not. */
   publishStopped(): void {
-    if (this.published && (this.published.state === 'error' || this.published.state === 'stopped' || this.published.state === 'unknown')) return
-    this.publish(STOPPED)
+    const lasting = ['error', 'stopped', 'unknown']
+    if (!this.published || !lasting.includes(this.published.state)) this.publish(STOPPED)
   }
 
   private async attemptOnce(signal: AbortSignal): Promise<ReplayEnd> {

@@ -5,11 +5,13 @@ const listing = (...ids: string[]) => new Map(ids.map((id) => [id, `image of ${i
 
 describe('planImageSet', () => {
   it('starts what either side has', () => {
-    expect(planImageSet(new Set(), listing('a', 'b'), listing('b', 'c'), undefined)).toEqual({ start: ['a', 'b', 'c'], stop: [], reconsider: [] })
+    const plan = planImageSet(new Set(), listing('a', 'b'), listing('b', 'c'), undefined)
+    expect(plan).toEqual({ start: ['a', 'b', 'c'], stop: [], reconsider: [] })
   })
 
   it('stops what neither side has', () => {
-    expect(planImageSet(new Set(['a', 'b', 'c']), listing('a'), listing('b'), undefined)).toEqual({ start: [], stop: ['c'], reconsider: [] })
+    const plan = planImageSet(new Set(['a', 'b', 'c']), listing('a'), listing('b'), undefined)
+    expect(plan).toEqual({ start: [], stop: ['c'], reconsider: [] })
   })
 
   it('reconsiders what vanished on the remote and is still here', () => {

@@ -38,7 +38,10 @@ export function mayFollow(from: LeaderState['type'], to: LeaderState['type']): b
 }
 
 /** What one look at the lock asks for. */
-export type StandbyStep = { type: 'acquire' } | { type: 'break'; owner: ManagedLocker } | { type: 'wait'; leader: ManagedLocker | undefined }
+export type StandbyStep =
+  | { type: 'acquire' }
+  | { type: 'break'; owner: ManagedLocker }
+  | { type: 'wait'; leader: ManagedLocker | undefined }
 
 /**
  * @param found who holds the lock

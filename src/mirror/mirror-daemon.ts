@@ -123,7 +123,7 @@ export class MirrorDaemon implements Commanded {
   private async change(pools: readonly MirroredPool[], signal: AbortSignal): Promise<void> {
     if (signal.aborted) return
     // a pool whose settings could not be read keeps what it has
-    const unreadable = new Set(pools.filter(({ peers, callout }) => peers.length === 0 && callout !== undefined).map(({ poolId }) => poolId))
+    const unreadable = new Set(pools.filter((pool) => pool.unreadable).map(({ poolId }) => poolId))
     const { stop, start } = diffPoolPeers(this.pools.keys(), pools)
     await this.stopPools(stop.filter((key) => !unreadable.has(this.pools.get(key)!.pool.poolId)))
     for (const [key, poolPeer] of start) this.startPool(key, poolPeer, signal)

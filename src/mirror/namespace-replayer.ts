@@ -106,7 +106,8 @@ export class NamespaceReplayer {
     const io = remote.io.duplicate({ namespace: this.name })
     const outer = new Scope(signal)
     const updating = new Scope()
-    const status = new StatusUpdater({ io, mirrorUuid: this.context.localMirrorUuid, clock: this.context.clock, log: this.log.child({ site: 'remote' }) })
+    const { localMirrorUuid: mirrorUuid, clock } = this.context
+    const status = new StatusUpdater({ io, mirrorUuid, clock, log: this.log.child({ site: 'remote' }) })
     try {
       await this.remoteEnabled(io, signal)
       let failure: { error: unknown } | undefined
@@ -190,7 +191,8 @@ export class NamespaceReplayer {
 
   status(): { image_replayers: unknown[]; image_deleter: unknown } {
     const replayers = [...this.images.values()].map(({ replayer }) => replayer.status())
-    return { image_replayers: replayers.sort((a, b) => (a.name < b.name ? -1 : 1)), image_deleter: { image_deleter_status: this.deleter.status() } }
+    replayers.sort((a, b) => (a.name < b.name ? -1 : 1))
+    return { image_replayers: replayers, image_deleter: { image_deleter_status: this.deleter.status() } }
   }
 
   deletionStatus(): unknown {

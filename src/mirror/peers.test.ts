@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import type { MirrorPeer } from '../cls/rbd/mirror-types.ts'
 import { zeroTime } from '../encoding/codec.ts'
-import { describePeer, diffPoolPeers, parsePeerConfig, peerProblem, poolPeerKey, replayedPeers, type MirroredPool, type PeerSpec } from './peers.ts'
+import { describePeer, diffPoolPeers, parsePeerConfig, peerProblem, poolPeerKey, replayedPeers } from './peers.ts'
+import type { MirroredPool, PeerSpec } from './peers.ts'
 
 const peer = (changes: Partial<PeerSpec> = {}): PeerSpec => ({
   uuid: 'u1',
@@ -11,13 +12,16 @@ const peer = (changes: Partial<PeerSpec> = {}): PeerSpec => ({
   key: '',
   ...changes,
 })
-const pool = (poolId: bigint, peers: PeerSpec[], poolName = `pool${poolId}`): MirroredPool => ({ poolId, poolName, peers, callout: undefined })
+const pool = (poolId: bigint, peers: PeerSpec[], poolName = `pool${poolId}`): MirroredPool => {
+  return { poolId, poolName, peers, callout: undefined }
+}
 
 describe('diffPoolPeers', () => {
   const running = (pools: MirroredPool[]) => [...diffPoolPeers([], pools).start.keys()]
 
   it('starts one replayer per pool and peer', () => {
-    const { start, stop } = diffPoolPeers([], [pool(1n, [peer(), peer({ uuid: 'u2', siteName: 'site-c' })]), pool(2n, [peer()]), pool(3n, [])])
+    const two = [peer(), peer({ uuid: 'u2', siteName: 'site-c' })]
+    const { start, stop } = diffPoolPeers([], [pool(1n, two), pool(2n, [peer()]), pool(3n, [])])
     expect(stop).toEqual([])
     expect([...start.values()].map(({ pool, peer }) => [pool.poolId, peer.uuid])).toEqual([
       [1n, 'u1'],

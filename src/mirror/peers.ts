@@ -30,6 +30,8 @@ export interface MirroredPool {
   readonly peers: readonly PeerSpec[]
   /** what an operator has to be told about the pool's mirroring itself */
   readonly callout: Callout | undefined
+  /** the peers could not be read: nothing is known to have changed */
+  readonly unreadable?: boolean
 }
 
 /** What a peer's config-key says: `{"mon_host": …, "key": …}`; undefined for what can't be read so. */

@@ -128,7 +128,12 @@ export class ServiceStatus {
   }
 
   /** Registers the daemon and keeps its status up to date until the signal is aborted. Rejects when the connection is blocklisted. */
-  async run(cluster: Cluster, metadata: Readonly<Record<string, string>>, deps: { clock: Clock; log: Log }, signal: AbortSignal): Promise<void> {
+  async run(
+    cluster: Cluster,
+    metadata: Readonly<Record<string, string>>,
+    deps: { clock: Clock; log: Log },
+    signal: AbortSignal,
+  ): Promise<void> {
     await cluster.registerService('rbd-mirror', String(cluster.instanceId), { ...metadata, instance_id: String(cluster.instanceId) })
     let shown: string | undefined
     for (;;) {

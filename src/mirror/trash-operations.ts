@@ -14,7 +14,8 @@ export async function removeTrashedImage(context: PoolContext, io: IoCtx, imageI
   const entry = await findInTrash(io, imageId)
   if (!entry || entry.source !== 'mirroring') return
   if (entry.state !== 'normal' && entry.state !== 'removing') {
-    throw new RadosError(Errno.EBUSY, { op: `remove trashed image in state ${entry.state}`, pool: io.poolName, namespace: io.namespace, oid: imageId })
+    const { poolName: pool, namespace } = io
+    throw new RadosError(Errno.EBUSY, { op: `remove trashed image in state ${entry.state}`, pool, namespace, oid: imageId })
   }
   if (entry.state === 'normal') await setTrashState(io, imageId, 'removing', 'normal')
   try {
