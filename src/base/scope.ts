@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { Cancelled, isCancelled } from './cancelled.ts'
 
 /**
@@ -18,6 +19,7 @@ export class Scope implements AsyncDisposable {
     parent?: AbortSignal,
     private readonly onError?: (error: unknown, task: string) => void,
   ) {
+    setMaxListeners(0, this.signal) // as many as there are tasks and child scopes: a thousand is no leak
     const abort = () => this.controller.abort(parent!.reason)
     if (parent?.aborted) abort()
     else parent?.addEventListener('abort', abort, { once: true })

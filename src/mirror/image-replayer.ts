@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { Cancelled, isCancelled } from '../base/cancelled.ts'
 import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
@@ -218,6 +219,7 @@ export class ImageReplayer implements Commanded {
     const attempt = new AbortController()
     this.attempt = attempt
     const stop = attempt.signal
+    setMaxListeners(0, stop)
     const onAbort = () => attempt.abort(signal.reason)
     signal.addEventListener('abort', onAbort, { once: true })
     this.progress = undefined
