@@ -2,10 +2,16 @@ import type { Log } from '../base/log.ts'
 
 /** Undoes steps in reverse order. Each gets its chance: one that fails is logged. */
 export class CleanupStack {
-  private readonly steps: { name: string; undo: () => unknown }[] = []
+  private readonly steps: { name: string; undo: () => unknown; local: boolean }[] = []
 
-  add(name: string, undo: () => unknown): void {
-    this.steps.push({ name, undo })
+  /** @param options.local it is done at once and needs no cluster */
+  add(name: string, undo: () => unknown, options: { local?: boolean } = {}): void {
+    this.steps.push({ name, undo, local: options.local ?? false })
+  }
+
+  /** When there is no time left: the local steps alone, before the process ends. */
+  abandon(): void {
+    for (const { undo, local } of this.steps.reverse()) if (local) undo()
   }
 
   async run(log: Log): Promise<void> {

@@ -20,6 +20,7 @@ import { registerConfigCommands } from './config-commands.ts'
 import { Connections, explainConnectFailure } from './connect.ts'
 import type { StartReport } from './daemonize.ts'
 import { serveMetrics } from './metrics-service.ts'
+import { handleFatalErrors } from './fatal-errors.ts'
 import { mirrorOptions } from './mirror-options.ts'
 import { openLogger } from './open-logger.ts'
 import { registerPerfCommands } from './perf-commands.ts'
@@ -55,6 +56,7 @@ export class Daemon {
   private readonly registry = new AdminRegistry()
   private logger: Logger | undefined
   private log: Log = silentLog
+  private failure: string | undefined
   private adminSocketPath = ''
 
   constructor(private readonly setup: DaemonSetup) {
@@ -63,23 +65,27 @@ export class Daemon {
 
   /** Resolves with the exit status. What goes wrong is one line for the operator, and in the log. */
   async run(): Promise<number> {
-    let failure: string | undefined
     try {
       await this.live()
     } catch (error) {
       // Whatever fails because it was told to stop is no failure.
-      if (!this.stop.signal.aborted) {
-        failure = error instanceof ConfigError ? error.message : `stopped by an error: ${error instanceof Error ? error.message : String(error)}`
-        this.logger?.muteStderr() // what goes there is said below, in one line
-        this.log.error({ error }, 'the daemon ends')
-      }
+      if (!this.stop.signal.aborted) this.end(error)
     }
     this.stop.abort(new Cancelled('the daemon ends'))
     await this.cleanup.run(this.log)
     this.log.info({}, 'stopped')
-    if (failure === undefined) return 0
-    this.setup.report.failed(failure)
+    if (this.failure === undefined) return 0
+    this.setup.report.failed(this.failure)
     return 1
+  }
+
+  /** Stops because of an error; the first one counts. */
+  private end(error: unknown): void {
+    if (this.failure !== undefined) return
+    this.failure = error instanceof ConfigError ? error.message : `stopped by an error: ${error instanceof Error ? error.message : String(error)}`
+    this.logger?.muteStderr() // what goes there is said at the end, in one line
+    this.log.error({ error }, 'the daemon ends')
+    this.stop.abort(new Cancelled('the daemon failed'))
   }
 
   private async live(): Promise<void> {
@@ -123,12 +129,13 @@ export class Daemon {
     this.connections.check()
     const logger = (this.logger = await openLogger(options, debug, (globalImageId) => this.metrics.imageName(globalImageId)))
     this.log = logger.log
-    this.cleanup.add('signals', handleSignals(this.stop, () => logger.reopen(), this.log))
+    this.cleanup.add('signals', handleSignals(this.stop, { reopenLog: () => logger.reopen(), abandon: () => this.cleanup.abandon() }, this.log))
+    this.cleanup.add('error handlers', handleFatalErrors((error) => this.end(error), this.log))
     this.log.info({ cluster: options.cluster, entity: options.entity, conf: confFile }, versionLine)
     const pidFile = options.get('pid_file')
     if (pidFile !== '') {
       const file = PidFile.write(pidFile)
-      this.cleanup.add('pid file', () => file.remove())
+      this.cleanup.add('pid file', () => file.remove(), { local: true })
     }
     registerBuiltinCommands(this.registry, { reopenLog: () => logger.reopen() })
     registerConfigCommands(this.registry, options)
@@ -142,7 +149,7 @@ export class Daemon {
     const mode = options.get('admin_socket_mode')
     try {
       const socket = await AdminSocket.listen(path, mode === '' ? undefined : Number.parseInt(mode, 8), (request) => this.registry.execute(request), this.log)
-      this.cleanup.add('admin socket', () => socket.close())
+      this.cleanup.add('admin socket', () => socket.close(), { local: true })
       this.adminSocketPath = path
     } catch (error) {
       // Nobody asked for the default one, and not everybody may write to its directory.

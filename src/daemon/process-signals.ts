@@ -6,13 +6,14 @@ export const shutdownDeadlineMs = 4_500
 
 /**
  * SIGTERM and SIGINT abort `stop`, a second one ends the process at once; SIGHUP reopens the log. Once `stop` is aborted, for whatever
- * reason, the process ends within the deadline. Returns what takes the handlers away.
+ * reason, the process ends within the deadline, after `abandon`. Returns what takes the handlers away.
  */
-export function handleSignals(stop: AbortController, reopenLog: () => void, log: Log): () => void {
+export function handleSignals(stop: AbortController, actions: { reopenLog(): void; abandon(): void }, log: Log): () => void {
   let status = 1
   const onStop = (signal: NodeJS.Signals) => {
     if (stop.signal.aborted) {
       log.warn({ signal }, 'told to stop again: leaving at once')
+      actions.abandon()
       process.exit(1)
     }
     log.info({ signal }, 'stopping')
@@ -21,7 +22,7 @@ export function handleSignals(stop: AbortController, reopenLog: () => void, log:
   }
   const onHangup = () => {
     try {
-      reopenLog()
+      actions.reopenLog()
       log.info({}, 'log reopened')
     } catch (error) {
       log.error({ error }, "can't reopen the log file: going on with the old one")
@@ -30,6 +31,7 @@ export function handleSignals(stop: AbortController, reopenLog: () => void, log:
   const onAbort = () => {
     setTimeout(() => {
       log.error({}, `not stopped within ${shutdownDeadlineMs} ms: leaving what hangs behind`)
+      actions.abandon()
       process.exit(status)
     }, shutdownDeadlineMs).unref()
   }
