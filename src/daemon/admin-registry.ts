@@ -42,16 +42,18 @@ function describe(word: string): string | Record<string, string> {
 /** The commands that the admin socket offers just now, and how a request finds its command (common/admin_socket.cc). */
 export class AdminRegistry implements AdminCommands {
   /** By words. The newest registration answers; those below it come back when it goes (an image and its successor of the same name). */
-  private readonly commands = new Map<string, AdminCommand[]>()
+  private readonly commands = new Map<string, { prefix: string; registered: AdminCommand[] }>()
 
   register(command: AdminCommand): () => void {
     const key = command.words.join(' ')
-    const registered = this.commands.get(key) ?? []
-    this.commands.set(key, [...registered, command])
+    const entry = this.commands.get(key) ?? { prefix: prefixOf(command.words), registered: [] }
+    this.commands.set(key, entry)
+    entry.registered.push(command)
     return () => {
-      const left = (this.commands.get(key) ?? []).filter((other) => other !== command)
-      if (left.length > 0) this.commands.set(key, left)
-      else this.commands.delete(key)
+      const index = entry.registered.indexOf(command)
+      if (index < 0) return
+      entry.registered.splice(index, 1)
+      if (entry.registered.length === 0) this.commands.delete(key)
     }
   }
 
@@ -96,7 +98,8 @@ export class AdminRegistry implements AdminCommands {
 
   /** The command with this prefix that takes the arguments given, the one with most arguments first. */
   private find(prefix: string, args: AdminArguments): AdminCommand | undefined {
-    const matching = this.sorted().filter(({ words }) => prefixOf(words) === prefix)
+    const matching: AdminCommand[] = []
+    for (const { prefix: candidate, registered } of this.commands.values()) if (candidate === prefix) matching.push(registered.at(-1)!)
     matching.sort((a, b) => b.words.length - a.words.length)
     return matching.find(({ words }) =>
       words.every((word) => {
@@ -107,7 +110,7 @@ export class AdminRegistry implements AdminCommands {
   }
 
   private sorted(): AdminCommand[] {
-    return [...this.commands.values()].map((registered) => registered.at(-1)!).sort((a, b) => (a.words.join(' ') < b.words.join(' ') ? -1 : 1))
+    return [...this.commands].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, { registered }]) => registered.at(-1)!)
   }
 }
 

@@ -74,17 +74,16 @@ export class Daemon {
     this.stop.abort(new Cancelled('the daemon ends'))
     await this.cleanup.run(this.log)
     this.log.info({}, 'stopped')
-    if (this.failure === undefined) return 0
-    this.setup.report.failed(this.failure)
-    return 1
+    return this.failure === undefined ? 0 : 1
   }
 
   /** Stops because of an error; the first one counts. */
   private end(error: unknown): void {
     if (this.failure !== undefined) return
     this.failure = error instanceof ConfigError ? error.message : `stopped by an error: ${error instanceof Error ? error.message : String(error)}`
-    this.logger?.muteStderr() // what goes there is said at the end, in one line
+    this.logger?.muteStderr() // it is said there in one line
     this.log.error({ error }, 'the daemon ends')
+    this.setup.report.failed(this.failure)
     this.stop.abort(new Cancelled('the daemon failed'))
   }
 

@@ -26,6 +26,8 @@ export function runInBackground(): Promise<number> {
     stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
     env: { ...process.env, [marker]: String(reportDescriptor), UV_THREADPOOL_SIZE: process.env['UV_THREADPOOL_SIZE'] ?? threadPoolSize },
   })
+  // Who gives up waiting does not want it to go on.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => child.kill('SIGTERM'))
   return new Promise((resolve, reject) => {
     let report = ''
     child.once('error', reject)
