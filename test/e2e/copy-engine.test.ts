@@ -7,10 +7,12 @@ import { BufferPool } from '../../src/rbd/data/buffer-pool.ts'
 import { copyImage, type CopyResult } from '../../src/rbd/data/copy-engine.ts'
 import { planSteps } from '../../src/rbd/data/copy-steps.ts'
 import { layoutOf, objectCount } from '../../src/rbd/data/striping.ts'
+import { FEATURE_OBJECT_MAP, hasFeature } from '../../src/rbd/features.ts'
+import type { ImageSnapshot } from '../../src/rbd/header.ts'
 import type { Image } from '../../src/rbd/image.ts'
 import { createSnapshotHere } from '../../src/rbd/operations/snapshot-create.ts'
 import { describeCeph } from '../support/ceph.ts'
-import { contentDigest } from '../support/compare.ts'
+import { compareImages, contentDigest } from '../support/compare.ts'
 import type { LibrbdClient, LibrbdImage } from '../support/librbd.ts'
 import { RbdClient, type RbdInfo } from '../support/rbd.ts'
 
@@ -82,14 +84,16 @@ describeCeph('the copy engine between two clusters', (pair) => {
     return spec
   }
 
-  async function play(image: LibrbdImage, { size, objectSize }: Shape, dice: Dice, snapshot: () => Promise<void>): Promise<void> {
+  async function play(image: LibrbdImage, { size, objectSize, parent }: Shape, dice: Dice, snapshot: () => Promise<void>): Promise<void> {
     let length = await image.size()
     for (let action = 0; action < 14; action++) {
       const offset = dice.below(length)
       switch (dice.below(10)) {
         default: {
           const bytes = Math.min(length - offset, 1 + dice.below(dice.below(2) === 0 ? 9000 : 2 * objectSize))
-          await image.write(offset, Buffer.alloc(bytes, dice.below(4) === 0 ? 0 : `data ${dice.below(1e9)}`))
+          // an object of zeros over a parent's data becomes an empty one, for which the object map may say too much
+          const zeros = dice.below(4) === 0 && !parent
+          await image.write(offset, Buffer.alloc(bytes, zeros ? 0 : `data ${dice.below(1e9)}`))
           break
         }
         case 5:
@@ -110,7 +114,11 @@ describeCeph('the copy engine between two clusters', (pair) => {
     await image.flush()
   }
 
-  async function setHeadSize(image: Image, size: number): Promise<void> {
+  /** As large as the source's snapshot, and as much of it backed by the parent. */
+  async function setHeadSize(image: Image, { size, parentOverlap }: ImageSnapshot): Promise<void> {
+    if (parentOverlap !== undefined && (image.header.parent?.overlap ?? 0) > parentOverlap) {
+      await setSize.call(image.io, image.headerOid, { size: parentOverlap })
+    }
     const objects = objectCount(layoutOf(image.header), size)
     if (image.objectMap && objects > image.objectMap.states.length) await image.objectMap.resize(objects)
     await setSize.call(image.io, image.headerOid, { size })
@@ -123,6 +131,8 @@ describeCeph('the copy engine between two clusters', (pair) => {
         for (const [theirs, ours] of pairs) {
           await primary.setSnapshot(theirs)
           await replica.setSnapshot(ours === NO_SNAP ? undefined : ours)
+          expect(await compareImages(primary, replica), `snapshot ${theirs}`).toEqual([])
+          // the same, without what one of them shows of where data is
           expect(await contentDigest(replica), `snapshot ${theirs}`).toBe(await contentDigest(primary))
         }
       }),
@@ -130,7 +140,7 @@ describeCeph('the copy engine between two clusters', (pair) => {
   }
 
   async function expectGoodMaps(spec: string, image: Image): Promise<void> {
-    if (!image.objectMap) return
+    if (!hasFeature(image.header.features, FEATURE_OBJECT_MAP)) return
     for (const target of [spec, ...image.header.snapshots.map(({ name }) => `${spec}@${name}`)]) {
       const checked = await pair.b.tryRbd(['object-map', 'check', '--no-progress', target])
       expect(checked, target).toMatchObject({ code: 0, stderr: '' })
@@ -143,7 +153,6 @@ describeCeph('the copy engine between two clusters', (pair) => {
     const dice = new Dice(shape.name.length * 7919 + shape.objectSize)
     const seqs = new Map<SnapId, SnapId>()
     const image = await local.open(pool, shape.name, { access: 'write' })
-    if (image.usesLock) await image.lock!.acquire()
     let fromSnap: SnapId = 0n
     for (let round = 0; round < 4; round++) {
       let count = 0
@@ -151,14 +160,17 @@ describeCeph('the copy engine between two clusters', (pair) => {
         await play(primary, shape, dice, () => primary.createSnapshot(`user ${round}.${count++}`))
         await primary.createSnapshot(`mirror ${round}`)
       })
+      // the checks below took it away
+      if (image.usesLock) await image.lock!.acquire()
       const source = await remote.open(pool, shape.name, { access: 'read-only' })
       const target = source.header.snapshots.find(({ name }) => name === `mirror ${round}`)!
-      for (const { id, name, size } of [...source.header.snapshots].reverse()) {
+      for (const snapshot of [...source.header.snapshots].reverse()) {
+        const { id, name } = snapshot
         if (!name.startsWith('user') || seqs.has(id)) continue
-        await setHeadSize(image, size)
+        await setHeadSize(image, snapshot)
         seqs.set(id, await createSnapshotHere(image, { name, namespace: { type: 'user' } }))
       }
-      await setHeadSize(image, target.size)
+      await setHeadSize(image, target)
       const older = image.header.snapshots.map(({ id }) => id)
       const interrupted = new AbortController()
       const copy = (resumeFrom: number, signal?: AbortSignal): Promise<CopyResult> =>

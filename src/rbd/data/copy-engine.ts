@@ -3,6 +3,7 @@ import { assert } from '../../base/assert.ts'
 import type { Log } from '../../base/log.ts'
 import type { Semaphore } from '../../base/semaphore.ts'
 import { NO_SNAP, type IoCtx, type SnapId } from '../../rados/io-ctx.ts'
+import { FEATURE_OBJECT_MAP, hasFeature } from '../features.ts'
 import type { ImageHeader } from '../header.ts'
 import type { BufferPool } from './buffer-pool.ts'
 import type { CopyStep } from './copy-steps.ts'
@@ -93,6 +94,7 @@ export async function copyImage(request: CopyRequest): Promise<CopyResult> {
   checkLayouts(layout, layoutOf(destination.header))
   const last = steps.at(-1)
   assert(last?.destinationSnap === NO_SNAP, 'the last step goes to the head')
+  if (hasFeature(destination.header.features, FEATURE_OBJECT_MAP) && !request.objectMap) throw new ObjectMapClosed(destination.header.name)
   const objectsAt = (snap: SnapId) => (snap === 0n ? 0 : objectCount(layout, snapshotSize(source.header, snap)))
 
   // work's abort: the caller's, or the first failure of a worker
@@ -202,6 +204,14 @@ function checkLayouts(source: Layout, destination: Layout): void {
 /** A replica has its primary's object size and striping, or it is no replica of it. */
 export class LayoutMismatch extends Error {
   override name = 'LayoutMismatch'
+}
+
+/** The destination has an object map, and its exclusive lock is not ours (any more): its data may not be written. */
+export class ObjectMapClosed extends Error {
+  override name = 'ObjectMapClosed'
+  constructor(image: string) {
+    super(`the object map of image ${image} is not open: the image's exclusive lock is not held`)
+  }
 }
 
 function has(header: ImageHeader, snap: SnapId): boolean {
