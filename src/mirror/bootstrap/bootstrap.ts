@@ -8,6 +8,7 @@ import { loadMirrorInfo } from '../../rbd/mirror/mirror-info.ts'
 import { RBD_MIRRORING } from '../../rbd/names.ts'
 import type { ImageContext, LocalSide } from '../image-context.ts'
 import { openJournalReplay } from '../journal/open.ts'
+import { RemoteClient } from '../journal/remote-client.ts'
 import type { Bootstrap, BootstrapEnd } from '../replayer.ts'
 import { describing } from '../snapshot/image-sync.ts'
 import { endOfFailure, replicaPolicy, SnapshotReplayer } from '../snapshot/replayer.ts'
@@ -28,7 +29,13 @@ export const bootstrap: Bootstrap = async (context, signal) => {
     const { mirrorUuid: remoteMirrorUuid, mirrorPeerUuid } = context.remote
     const decision = decideBootstrap({ local, remote, remoteMirrorUuid, linkedPeer: mirrorPeerUuid !== '' })
     context.log.debug({ decision: decision.type, ...(decision.type === 'end' && { end: decision.end.type }) }, 'bootstrap decided')
-    return decision.type === 'end' ? decision.end : await open(context, decision, signal)
+    if (decision.type !== 'end') return await open(context, decision, signal)
+    if (decision.end.type === 'localPrimary' && local && remote?.info.image.mode === 'journal') {
+      await describing('error preparing remote image for replay', () =>
+        RemoteClient.ensureRegistered(context.remote.io, remote.imageId, context.local.mirrorUuid, local.imageId),
+      )
+    }
+    return decision.end
   } catch (error) {
     if (isCancelled(error)) throw error
     return endOfFailure(error)

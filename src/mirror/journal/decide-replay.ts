@@ -11,7 +11,7 @@ export interface JournalObservation {
   localTag: TagData
   resyncRequested: boolean
   /** this site's client of the remote journal */
-  client: { meta: MirrorPeerClientMeta; state: ClientState | undefined }
+  client: { meta: MirrorPeerClientMeta; state: ClientState | undefined; isNew: boolean }
   /** of the remote image itself, in ascending order */
   remoteTags: readonly RemoteTag[]
   sites: Sites
@@ -34,6 +34,10 @@ export function decideReplay(observation: JournalObservation): JournalDecision {
   if (observation.resyncRequested) return end({ type: 'resyncRequested' })
   if (localTag.mirrorUuid === LOCAL_MIRROR_UUID) return end({ type: 'localPrimary' })
   const followsRemote = localTag.mirrorUuid === sites.remoteMirrorUuid
+  if (client.isNew && followsRemote) {
+    const description = 'the remote journal does not know this site, and may have lost what is missing here: request a resync of this image'
+    return end({ type: 'failed', description, error: undefined })
+  }
   const syncing = client.meta.state === 'syncing'
   if (!(syncing && followsRemote)) {
     const link = linkTags(localTag, remoteTags, sites)

@@ -1,9 +1,12 @@
 import type { Client, ClientState, ObjectPosition } from '../../cls/journal/types.ts'
 import { decode, encode } from '../../encoding/codec.ts'
 import { MalformedInput } from '../../encoding/malformed-input.ts'
-import { commitPosition, registerClient, unregisterClient, updateClientData } from '../../journal/clients.ts'
+import { clientRegister } from '../../cls/journal/client.ts'
+import { commitPosition, findClient, registerClient, unregisterClient, updateClientData } from '../../journal/clients.ts'
 import type { Journal } from '../../journal/journal.ts'
-import { Errno, RadosError } from '../../rados/errors.ts'
+import { journalHeaderName } from '../../journal/names.ts'
+import { Errno, isErrno, RadosError } from '../../rados/errors.ts'
+import type { IoCtx } from '../../rados/io-ctx.ts'
 import { ClientData, type MirrorPeerClientMeta } from '../../rbd/journal/client-data.ts'
 
 /**
@@ -15,15 +18,31 @@ export class RemoteClient {
     private readonly journal: Journal,
     private readonly id: string,
     private current: MirrorPeerClientMeta,
+    /** the journal did not know this site before: what was written until now may be trimmed already */
+    readonly isNew: boolean,
   ) {}
 
   /** Registers the client if there is none (image_replayer/PrepareRemoteImageRequest.cc). `localImageId` is '' without a local image. */
   static async open(journal: Journal, localMirrorUuid: string, localImageId: string): Promise<RemoteClient> {
     const registered = journal.client(localMirrorUuid)
-    if (registered) return new RemoteClient(journal, localMirrorUuid, decodeMeta(registered))
-    const client = new RemoteClient(journal, localMirrorUuid, metaOf(localImageId, 'replaying'))
+    if (registered) return new RemoteClient(journal, localMirrorUuid, decodeMeta(registered), false)
+    const client = new RemoteClient(journal, localMirrorUuid, metaOf(localImageId, 'replaying'), true)
     await client.register()
     return client
+  }
+
+  /**
+   * Registers this site with the journal of a replica of its own primary image, so that after a failover the epochs since are still there to be
+   * followed: a client that is registered later gets to know only what comes then. Nothing happens without a journal.
+   */
+  static async ensureRegistered(io: IoCtx, remoteImageId: string, localMirrorUuid: string, localImageId: string): Promise<void> {
+    if (await findClient(io, remoteImageId, localMirrorUuid)) return
+    try {
+      const data = encode(ClientData, metaOf(localImageId, 'replaying'))
+      await clientRegister.call(io, journalHeaderName(remoteImageId), { id: localMirrorUuid, data })
+    } catch (error) {
+      if (!isErrno(error, Errno.ENOENT, Errno.EEXIST)) throw error
+    }
   }
 
   get meta(): MirrorPeerClientMeta {
