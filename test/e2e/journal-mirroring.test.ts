@@ -195,6 +195,7 @@ describeCeph('journal mode', (pair) => {
     const spec = await mirroredImage('owned')
     await using other = startDaemon(pair, { site: 'a' })
     await waitForState(pair.a, spec, 'up+stopped', /local image is primary/)
+    expect(other.running).toBe(true)
     let from = 'a' as 'a' | 'b'
     for (let round = 0; round < 3; round++) {
       const to: 'a' | 'b' = from === 'a' ? 'b' : 'a'
