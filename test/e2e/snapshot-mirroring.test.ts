@@ -66,6 +66,10 @@ describeCeph('snapshot mode', (pair) => {
       { timeout: 60_000, interval: 500 },
     )
     expect(status.daemons).toEqual([expect.objectContaining({ client_id: 'b', health: 'OK', leader: true })])
+    // The instance that wrote the status is one that the service map knows.
+    const spec = await mirroredImage('served', '16M')
+    const service = await waitFor('the service in the image status', async () => (await imageStatus(pair.b, spec))?.daemon_service)
+    expect(service.daemon_id).toBe('b')
     const services = await pair.b.cephJson<{ servicemap: { services: Record<string, { daemons: Record<string, unknown> }> } }>('-s')
     expect(Object.keys(services.servicemap.services)).toContain('rbd-mirror')
   })
@@ -78,9 +82,9 @@ describeCeph('snapshot mode', (pair) => {
     expect(copy).toMatchObject({ size: source.size, order: source.order, features: [...source.features, 'non-primary'] })
     expect(copy.mirroring).toMatchObject({ mode: 'snapshot', global_id: source.mirroring!.global_id, primary: false })
     expect(await pair.b.rbd('image-meta', 'get', spec, 'owner')).toBe('somebody\n')
-    const status = await waitForState(pair.b, spec, 'up+replaying', /^replaying, \{/)
-    expect(status.daemon_service?.daemon_id).toBe('b')
-    expect(JSON.parse(status.description.slice('replaying, '.length))).toMatchObject({ replay_state: 'idle' })
+    const status = await waitForState(pair.b, spec, 'up+replaying', /^replaying, \{.*"replay_state":"idle"/)
+    const described = JSON.parse(status.description.slice('replaying, '.length)) as Record<string, unknown>
+    expect(described['local_snapshot_timestamp']).toBe(described['remote_snapshot_timestamp'])
   })
 
   it('copies deltas exactly: writes, discards, growing and shrinking', async () => {

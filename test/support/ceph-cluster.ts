@@ -153,7 +153,7 @@ export class CephCluster {
   /** Until the manager is the active one: only then the service map is kept. */
   private async waitForManager(): Promise<void> {
     await waitFor(`mgr.x of ${this.name} to be active`, async () => (await this.cephJson<{ available: boolean }>('mgr', 'stat')).available, {
-      timeout: 60_000,
+      timeout: 180_000,
       interval: 100,
     })
   }
@@ -167,7 +167,7 @@ export class CephCluster {
         const answer = JSON.parse(await askAdminSocket(this.adminSocket(daemon), command)) as { state?: string }
         return answer.state === state ? answer : undefined
       },
-      { timeout: 60_000, interval: 30 },
+      { timeout: 120_000, interval: 30 },
     ).then((seen) => {
       if ('ended' in seen) throw new Error(`${daemon} of ${this.name} ended with ${seen.ended}:\n${this.lastOutput()}`)
     })

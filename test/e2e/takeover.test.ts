@@ -1,0 +1,84 @@
+import { beforeAll, expect, it } from 'vitest'
+import { describeCeph } from '../support/ceph.ts'
+import { expectSameContent } from '../support/compare.ts'
+import type { DaemonKind } from '../support/daemon.ts'
+import { MIB, mirrorAndCompare, scribble, startDaemon, TESTED_DAEMON } from '../support/e2e.ts'
+import { createMirroredPool, latestPrimarySnapshot, replicaSnapshot, waitForSync } from '../support/mirroring.ts'
+import { waitFor } from '../support/wait.ts'
+
+const POOL = 'takeover'
+const OURS_TO_STOCK: [DaemonKind, DaemonKind] = [TESTED_DAEMON, 'stock']
+const STOCK_TO_OURS: [DaemonKind, DaemonKind] = ['stock', TESTED_DAEMON]
+
+describeCeph('taking over between the stock daemon and ours', (pair) => {
+  beforeAll(() => createMirroredPool(pair.a, pair.b, POOL))
+
+  async function newImage(name: string, size: string): Promise<string> {
+    const spec = `${POOL}/${name}`
+    const { a } = await pair.connect()
+    await pair.a.rbd('create', spec, '--size', size)
+    await a.with(spec, 'write', async (image) => {
+      await scribble(image)
+      await image.enableMirroring('snapshot')
+    })
+    return spec
+  }
+
+  const idOf = async (spec: string) => (await pair.b.rbdJson<{ id: string }>('info', spec)).id
+
+  it.each([STOCK_TO_OURS, OURS_TO_STOCK])('between syncs, from %s to %s, without a resync', async (first, second) => {
+    const { a } = await pair.connect()
+    const spec = await newImage(`between-${first}`, '32M')
+    let id: string
+    {
+      await using daemon = startDaemon(pair, { kind: first })
+      await mirrorAndCompare(pair, spec)
+      id = await idOf(spec)
+      await daemon.stop()
+    }
+    await a.with(spec, 'write', (image) => scribble(image))
+    await using daemon = startDaemon(pair, { kind: second })
+    const replica = await mirrorAndCompare(pair, spec)
+    expect(await idOf(spec)).toBe(id)
+    expect(replica.mirror!.complete).toBe(true)
+    await daemon.stop()
+  })
+
+  it.each([STOCK_TO_OURS, OURS_TO_STOCK])('in the middle of a sync, from %s (killed) to %s, which goes on where it was', async (first, second) => {
+    const { a, b } = await pair.connect()
+    const spec = await newImage(`middle-${first}`, '32M')
+    {
+      await using daemon = startDaemon(pair, { kind: first })
+      await mirrorAndCompare(pair, spec)
+      await daemon.stop()
+    }
+    const id = await idOf(spec)
+    await a.with(spec, 'write', async (image) => {
+      await image.resize(640 * MIB)
+      for (let offset = 0; offset < 640; offset += 4) await image.write(offset * MIB, Buffer.alloc(4 * MIB, `at ${offset} of ${first}`))
+      await image.mirrorSnapshot()
+    })
+    const target = await latestPrimarySnapshot(a, spec)
+    {
+      await using daemon = startDaemon(pair, { kind: first })
+      await waitFor(
+        'the copy to have begun',
+        async () => {
+          const replica = await replicaSnapshot(b, spec, target.id)
+          return replica?.mirror && (replica.mirror.complete || replica.mirror.lastCopiedObject > 0n)
+        },
+        { interval: 2, detail: () => daemon.log().slice(-1500) },
+      )
+      await daemon.kill()
+    }
+    const interrupted = await replicaSnapshot(b, spec, target.id)
+    await using daemon = startDaemon(pair, { kind: second })
+    await waitForSync(a, b, spec, { primarySnapId: target.id })
+    await expectSameContent(a, b, spec, { snapshot: target.id })
+    expect(await idOf(spec)).toBe(id)
+    expect((await replicaSnapshot(b, spec, target.id))?.id).toBe(interrupted?.id)
+    await a.with(spec, 'write', (image) => scribble(image))
+    await mirrorAndCompare(pair, spec)
+    await daemon.stop()
+  })
+})
