@@ -17,6 +17,8 @@ import { parsePeerConfig, peerProblem, replayedPeers, type Callout, type Mirrore
 const POLL_MS = 1_000
 /** Peers' addresses and keys, and the site name, are asked from the monitors at most this often while no peer changes. */
 const CONFIG_KEY_MAX_MS = 10_000
+/** The rbd command adds a peer first and its address afterwards: a new one without address is asked for at each of so many looks. */
+const EAGER_CONFIG_READS = 10
 const CONCURRENT_POOLS = 8
 
 interface PeerConfig {
@@ -39,8 +41,10 @@ export class ClusterWatcher {
   /** what was read of each peer last; what can't be read at the moment stays as it was */
   private readonly configs = new Map<string, PeerConfig>()
   private readonly freshConfigs = new Set<string>()
+  private readonly configReads = new Map<string, number>()
   private configsReadAt = -Infinity
   private siteName = ''
+  private lastPeers = ''
 
   constructor(
     private readonly options: {
@@ -82,7 +86,6 @@ export class ClusterWatcher {
     const keysDue = clock.monotonic() - this.configsReadAt >= Math.min(CONFIG_KEY_MAX_MS, options.poolReplayersRefreshInterval * 1000)
     if (keysDue) {
       this.freshConfigs.clear()
-      this.siteName = (await cluster.configKeyGet(CONFIG_KEY_SITE_NAME)) || cluster.fsid
       this.configsReadAt = clock.monotonic()
       await cluster.waitForLatestOsdMap()
     }
@@ -98,6 +101,10 @@ export class ClusterWatcher {
     }
     await Promise.all(Array.from({ length: CONCURRENT_POOLS }, worker))
     pools.sort((a, b) => (a.poolId < b.poolId ? -1 : 1))
+    // whoever adds a peer may have given this site its name just before
+    const peers = pools.flatMap(({ poolId, peers }) => peers.map(({ uuid }) => `${poolId}/${uuid}`)).join()
+    if (keysDue || peers !== this.lastPeers) this.siteName = (await cluster.configKeyGet(CONFIG_KEY_SITE_NAME)) || cluster.fsid
+    this.lastPeers = peers
     return { pools, siteName: this.siteName }
   }
 
@@ -151,7 +158,9 @@ export class ClusterWatcher {
     const known = this.configs.get(key)
     if (known && this.freshConfigs.has(key)) return known
     const config = await this.readPeerConfig(key, known)
-    this.freshConfigs.add(key)
+    const reads = (this.configReads.get(key) ?? 0) + 1
+    this.configReads.set(key, reads)
+    if (config.monHost !== '' || reads >= EAGER_CONFIG_READS) this.freshConfigs.add(key)
     this.configs.set(key, config)
     return config
   }

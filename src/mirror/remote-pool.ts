@@ -40,14 +40,17 @@ export function findOurselves(peers: readonly MirrorPeer[], siteName: string, lo
 
 export interface RemotePollOptions {
   readonly io: IoCtx
-  readonly siteName: string
+  /** our own site's name, as it is now */
+  siteName(): string
   readonly localMirrorUuid: string
   readonly clock: Clock
   readonly log: Log
 }
 
 /** Says hello to the remote and reads its side of the mirroring. Undefined while mirroring is not enabled there. */
-export async function pollRemote({ io, siteName, localMirrorUuid, log }: RemotePollOptions): Promise<RemotePoolMeta | undefined> {
+export async function pollRemote(options: RemotePollOptions): Promise<RemotePoolMeta | undefined> {
+  const { io, localMirrorUuid, log } = options
+  const siteName = options.siteName()
   let mirrorUuid: string
   try {
     mirrorUuid = await mirrorUuidGet.call(io, RBD_MIRRORING, undefined)

@@ -138,7 +138,7 @@ export class RemoteReplayer {
 
   private polling(io: IoCtx) {
     const { localMirrorUuid, clock, log } = this.options.context
-    return { io, siteName: this.options.siteName(), localMirrorUuid, clock, log }
+    return { io, siteName: () => this.options.siteName(), localMirrorUuid, clock, log }
   }
 
   private async remoteMeta(io: IoCtx, signal: AbortSignal): Promise<RemotePoolMeta> {
