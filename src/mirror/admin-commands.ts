@@ -13,22 +13,28 @@ export interface Commanded {
 
 /**
  * Offers `rbd mirror VERB [scope…]` (tools/rbd_mirror/{Mirror,PoolReplayer,ImageReplayer}.cc). The returned function takes all away.
+ * Throws, and offers nothing, when the same words are taken.
  * @param scope the words behind the verb: none, `POOL PEER`, or `POOL/[NS/]IMAGE`
  * @param what how the scope is called in the help
  */
 export function offerCommands(commands: AdminCommands, scope: readonly string[], what: string, target: Commanded): () => void {
-  const offered = [
-    commands.register({ words: ['rbd', 'mirror', 'status', ...scope], help: `get status for ${what}`, run: () => target.status() }),
-    commands.register({ words: ['rbd', 'mirror', 'start', ...scope], help: `start ${what}`, run: () => target.start() }),
-    commands.register({ words: ['rbd', 'mirror', 'stop', ...scope], help: `stop ${what}`, run: () => target.stop() }),
-    commands.register({ words: ['rbd', 'mirror', 'restart', ...scope], help: `restart ${what}`, run: () => target.restart() }),
-    commands.register({ words: ['rbd', 'mirror', 'flush', ...scope], help: `flush ${what}`, run: () => target.flush() }),
-  ]
-  if (target.releaseLeader) {
-    const words = ['rbd', 'mirror', 'leader', 'release', ...scope]
-    offered.push(commands.register({ words, help: `release leader ${what}`, run: () => target.releaseLeader!() }))
-  }
-  return () => {
+  const offered: (() => void)[] = []
+  const withdrawAll = () => {
     for (const withdraw of offered) withdraw()
   }
+  const offer = (verb: string[], help: string, run: () => unknown) => {
+    offered.push(commands.register({ words: ['rbd', 'mirror', ...verb, ...scope], help: `${help} ${what}`, run }))
+  }
+  try {
+    offer(['status'], 'get status for', () => target.status())
+    offer(['start'], 'start', () => target.start())
+    offer(['stop'], 'stop', () => target.stop())
+    offer(['restart'], 'restart', () => target.restart())
+    offer(['flush'], 'flush', () => target.flush())
+    if (target.releaseLeader) offer(['leader', 'release'], 'release leader', () => target.releaseLeader!())
+  } catch (error) {
+    withdrawAll()
+    throw error
+  }
+  return withdrawAll
 }

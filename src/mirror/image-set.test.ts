@@ -15,8 +15,14 @@ describe('planImageSet', () => {
   })
 
   it('reconsiders what vanished on the remote and is still here', () => {
-    const plan = planImageSet(new Set(['a', 'b', 'c']), listing('a', 'b'), listing('b'), listing('a', 'b', 'c'))
+    const before = { local: listing('a', 'b', 'c'), remote: listing('a', 'b', 'c') }
+    const plan = planImageSet(new Set(['a', 'b', 'c']), listing('a', 'b'), listing('b'), before)
     expect(plan).toEqual({ start: [], stop: ['c'], reconsider: ['a'] })
+  })
+
+  it('reconsiders what vanished here and is still on the remote', () => {
+    const before = { local: listing('a', 'b'), remote: listing('a', 'b') }
+    expect(planImageSet(new Set(['a', 'b']), listing('a'), listing('a', 'b'), before).reconsider).toEqual(['b'])
   })
 
   it('does not take a first remote listing for a change', () => {

@@ -112,7 +112,9 @@ export class MirrorDaemon implements Commanded {
       callout.set(pool.callout)
     }
     // one change at a time, so that a peer that comes back finds its predecessor stopped
-    this.changes = this.changes.then(() => this.change(state.pools, signal))
+    this.changes = this.changes
+      .then(() => this.change(state.pools, signal))
+      .catch((error: unknown) => this.options.log.error({ err: error }, 'cannot follow a change of the mirrored pools'))
     for (const poolId of this.serviceStatus.poolIds()) {
       if (seen.has(poolId)) continue
       this.callouts.delete(poolId)
@@ -130,7 +132,7 @@ export class MirrorDaemon implements Commanded {
   }
 
   private startPool(key: string, { pool, peer }: PoolPeer, signal: AbortSignal): void {
-    const { log, adminCommands } = this.options
+    const { log } = this.options
     log.info({ pool: pool.poolName, peer: describePeer(peer) }, 'replaying a pool')
     const replayer = new PoolReplayer({
       daemon: this.options,
@@ -148,25 +150,21 @@ export class MirrorDaemon implements Commanded {
     if (this.manualStop) void replayer.stop()
     const scope = new Scope(signal, (error) => log.error({ err: error, pool: pool.poolName }, 'pool replayer ended'))
     scope.spawn(`pool ${pool.poolName}`, (stop) => replayer.run(stop))
-    const withdraw = offerCommands(adminCommands, [pool.poolName, peer.siteName], `${pool.poolName} ${peer.siteName}`, replayer)
-    const withdrawDeletion = this.offerDeletionStatus(pool.poolName, replayer)
-    const withdrawCommands = () => {
-      withdraw()
-      withdrawDeletion()
-    }
-    this.pools.set(key, { pool, replayer, scope, withdrawCommands })
+    this.pools.set(key, { pool, replayer, scope, withdrawCommands: this.offerPoolCommands(pool.poolName, peer.siteName, replayer) })
   }
 
-  private offerDeletionStatus(pool: string, replayer: PoolReplayer): () => void {
+  private offerPoolCommands(pool: string, site: string, replayer: PoolReplayer): () => void {
+    const { adminCommands, log } = this.options
+    const offered: (() => void)[] = []
     try {
-      return this.options.adminCommands.register({
-        words: ['rbd', 'mirror', 'deletion', 'status', pool],
-        help: `get status for image deleter ${pool}`,
-        run: () => replayer.deletionStatus(),
-      })
+      offered.push(offerCommands(adminCommands, [pool, site], `${pool} ${site}`, replayer))
+      const words = ['rbd', 'mirror', 'deletion', 'status', pool]
+      offered.push(adminCommands.register({ words, help: `get status for image deleter ${pool}`, run: () => replayer.deletionStatus() }))
     } catch (error) {
-      this.options.log.debug({ err: error, pool }, 'another peer of the pool has the command already')
-      return () => undefined
+      log.warn({ err: error, pool, site }, 'another peer of the pool has the same admin commands')
+    }
+    return () => {
+      for (const withdraw of offered) withdraw()
     }
   }
 

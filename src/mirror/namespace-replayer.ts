@@ -71,7 +71,7 @@ export class NamespaceReplayer {
         this.reconcile()
         this.context.serviceStatus.touch()
       },
-      onImageUpdated: (id) => this.images.get(id)?.replayer.wake(),
+      onImageUpdated: (id, enabled) => this.onImageUpdated(id, enabled),
     })
   }
 
@@ -116,11 +116,11 @@ export class NamespaceReplayer {
         failure ??= { error }
         outer.cancel()
       }
-      let before: ImageListing | undefined
+      let before: { local: ImageListing; remote: ImageListing } | undefined
       this.reconcile = () => {
         if (!this.local || !this.remote || outer.signal.aborted) return
         this.apply({ remote, io, status, signal: outer.signal, onFailure }, before)
-        before = this.remote
+        before = { local: this.local, remote: this.remote }
       }
       const watcher = new PoolWatcher(io, { ...this.context, log: this.log.child({ site: 'remote' }) }, {
         onListing: (listing) => {
@@ -129,7 +129,7 @@ export class NamespaceReplayer {
           this.context.serviceStatus.touch()
         },
         onSilent: onDoubt,
-        onImageUpdated: (id, enabled) => (enabled ? this.images.get(id)?.replayer.wake() : this.images.get(id)?.replayer.reconsider()),
+        onImageUpdated: (id, enabled) => this.onImageUpdated(id, enabled),
       })
       updating.spawn('remote status', (stop) => status.run(stop))
       outer.spawn('remote images', async (stop) => {
@@ -222,7 +222,7 @@ export class NamespaceReplayer {
     }
   }
 
-  private apply(session: RemoteSession, before: ImageListing | undefined): void {
+  private apply(session: RemoteSession, before: { local: ImageListing; remote: ImageListing } | undefined): void {
     const running = new Set([...this.images].filter(([, image]) => !image.done).map(([id]) => id))
     const plan = planImageSet(running, this.local!, this.remote!, before)
     for (const [id, image] of [...this.images]) {
@@ -327,6 +327,13 @@ export class NamespaceReplayer {
     this.localStatus.set(id, status)
     remoteStatus.set(id, status)
     if (!before || healthOf(before) !== healthOf(status)) this.context.serviceStatus.touch()
+  }
+
+  /** Somebody changed the image's mirroring on either side. */
+  private onImageUpdated(id: string, enabled: boolean): void {
+    const replayer = this.images.get(id)?.replayer
+    if (enabled) replayer?.wake()
+    else replayer?.reconsider()
   }
 
   private onName(id: string): void {
