@@ -9,6 +9,7 @@ import { ReadOperation, WriteOperation } from '../../src/rados/operation.ts'
 import { ClusterPair } from '../support/pair.ts'
 
 const OBJECTS = 128
+const LARGE_OBJECTS = 24
 const SMALL = 4096
 const LARGE = 4 << 20
 
@@ -72,19 +73,19 @@ async function throughput(a: IoCtx, b: IoCtx): Promise<void> {
   await measure('list snapshots', 64, 0, (index) => a.listSnaps(`s${index % OBJECTS}`))
 
   const large = Buffer.alloc(LARGE, 3)
-  for (let index = 0; index < OBJECTS; index++) await a.write(`l${index}`, new WriteOperation().writeFull(large))
+  for (let index = 0; index < LARGE_OBJECTS; index++) await a.write(`l${index}`, new WriteOperation().writeFull(large))
   const buffers = Array.from({ length: 16 }, () => Buffer.allocUnsafeSlow(LARGE))
   const withBuffer = async (use: (buffer: Buffer) => Promise<unknown>) => {
     const buffer = buffers.pop()!
     await use(buffer)
     buffers.push(buffer)
   }
-  await measure('4 MiB reads', 8, LARGE, (index) => withBuffer((buffer) => a.readData(`l${index % OBJECTS}`, 0, LARGE, buffer)))
-  await measure('4 MiB writes', 8, LARGE, (index) => b.write(`l${index % OBJECTS}`, new WriteOperation().writeFull(large)))
+  await measure('4 MiB reads', 8, LARGE, (index) => withBuffer((buffer) => a.readData(`l${index % LARGE_OBJECTS}`, 0, LARGE, buffer)))
+  await measure('4 MiB writes', 8, LARGE, (index) => b.write(`l${index % LARGE_OBJECTS}`, new WriteOperation().writeFull(large)))
   await measure('4 MiB copies, a to b', 8, LARGE, (index) =>
     withBuffer(async (buffer) => {
-      const read = await a.readData(`l${index % OBJECTS}`, 0, LARGE, buffer)
-      await b.write(`l${index % OBJECTS}`, new WriteOperation().write(0, read))
+      const read = await a.readData(`l${index % LARGE_OBJECTS}`, 0, LARGE, buffer)
+      await b.write(`l${index % LARGE_OBJECTS}`, new WriteOperation().write(0, read))
     }),
   )
 }

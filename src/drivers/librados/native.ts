@@ -1,4 +1,5 @@
 import koffi, { type LibraryHandle } from 'koffi'
+import { keepFreedMemory } from './memory.ts'
 
 /** An address or an opaque handle of librados; user-space addresses are below 2^47, so a number holds them. */
 export type Pointer = number
@@ -162,6 +163,7 @@ function load(): { library: LibraryHandle; api: Librados } {
   } catch (cause) {
     throw new LibradosMissing(cause)
   }
+  keepFreedMemory()
   return (loaded = { library, api: bind(library) })
 }
 
