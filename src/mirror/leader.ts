@@ -7,7 +7,7 @@ import { untilAborted } from '../base/until-aborted.ts'
 import { encode } from '../encoding/codec.ts'
 import type { Cluster } from '../rados/cluster.ts'
 import { EBLOCKLISTED, Errno, isErrno } from '../rados/errors.ts'
-import type { IoCtx } from '../rados/io-ctx.ts'
+import type { IoCtx, NotifyResult } from '../rados/io-ctx.ts'
 import { WriteOperation } from '../rados/operation.ts'
 import { breakDeadLock, changeCookie, findLocker, lockCookie, takeLock, unlock, type ManagedLocker } from '../rbd/managed-lock.ts'
 import { RBD_MIRROR_LEADER } from '../rbd/names.ts'
@@ -63,6 +63,7 @@ export function decideStandby(found: ManagedLocker | 'free' | 'foreign', watchin
  */
 export class Leader {
   private current: LeaderState = { type: 'standby', leader: undefined }
+  private heard: bigint[] = []
   private readonly releaseRequests = new Notifier()
 
   constructor(
@@ -80,6 +81,11 @@ export class Leader {
 
   get state(): LeaderState {
     return this.current
+  }
+
+  /** Instance ids of the daemons that answered the last heartbeat, and our own; only while we lead. */
+  get instances(): bigint[] {
+    return [...new Set([this.options.cluster.instanceId, ...this.heard])].sort((a, b) => (a < b ? -1 : 1))
   }
 
   /** Gives the leadership away; others get time to take it. Nothing happens unless we lead. */
@@ -206,7 +212,8 @@ export class Leader {
           end = 'lock taken'
           return scope.cancel('leader lock lost')
         }
-        await this.notify({ type: 'heartbeat' })
+        const heard = await this.notify({ type: 'heartbeat' })
+        if (heard) this.heard = heard.acks.map(({ notifierId }) => notifierId)
         await beat.wait(clock, options.leaderHeartbeatInterval * 1000, stop)
       }
     })
@@ -215,6 +222,7 @@ export class Leader {
     await scope.close()
     this.wakeHolder = () => undefined
     this.held = undefined
+    this.heard = []
     try {
       if (end === 'released' && !isErrno(failure?.error, EBLOCKLISTED)) await this.giveBack(held.cookie)
     } catch (error) {
@@ -252,12 +260,13 @@ export class Leader {
     await this.notify({ type: 'lockReleased' })
   }
 
-  private async notify(message: LeaderNotify): Promise<void> {
+  private async notify(message: LeaderNotify): Promise<NotifyResult | undefined> {
     try {
-      await this.options.io.notify(RBD_MIRROR_LEADER, encode(LeaderNotify, message), NOTIFY_TIMEOUT_MS)
+      return await this.options.io.notify(RBD_MIRROR_LEADER, encode(LeaderNotify, message), NOTIFY_TIMEOUT_MS)
     } catch (error) {
       if (isErrno(error, EBLOCKLISTED)) throw error
       this.options.log.warn({ err: error, message: message.type }, 'cannot notify the other daemons')
+      return undefined
     }
   }
 }

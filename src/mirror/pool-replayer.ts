@@ -236,7 +236,7 @@ export class PoolReplayer implements Commanded {
       state: this.manualStop ? 'stopped (manual)' : state.type === 'stopped' ? 'stopped' : cluster ? 'running' : 'error',
       leader_instance_id: leaderId === undefined ? '' : String(leaderId),
       leader: leading,
-      ...(cluster && leading ? { instances: [String(cluster.instanceId)] } : {}),
+      ...(leading && state.type === 'connected' ? { instances: state.leader.instances.map(String) } : {}),
       local_cluster_admin_socket: cluster ? daemon.adminSocketPath('local', cluster.name) : '',
       remote_cluster_admin_socket: remoteName === undefined ? '' : daemon.adminSocketPath('remote', remoteName),
       sync_throttler: throttlerStatus(this.syncs),

@@ -4,6 +4,8 @@ import type { MirrorOptions } from './options.ts'
 import type { ReplayEnd } from './replayer.ts'
 
 const FIRST_RETRY_MS = 1_000
+/** A promotion goes on only while the image is left alone (librbd/mirror/snapshot/PromoteRequest.cc). */
+const PROMOTION_MS = 4_000
 
 /** What follows from an end: nothing but another look later, or something to be done first. */
 export type AfterEnd = 'retry' | 'delete' | 'resync' | 'finish'
@@ -45,7 +47,8 @@ export class RetryPolicy {
   waitMs(end: ReplayEnd): number {
     if (end.type !== this.lastEnd || this.interval() !== this.intervalMs) this.reset()
     this.lastEnd = end.type
-    return this.backoff.step()
+    const waitMs = this.backoff.step()
+    return end.type === 'orphan' ? Math.max(waitMs, PROMOTION_MS) : waitMs
   }
 
   reset(): void {

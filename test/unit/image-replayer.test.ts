@@ -125,6 +125,14 @@ describe('ImageReplayer', () => {
     expect(new Set(harness.statuses.slice(1))).toEqual(new Set(['stopped: local image is primary']))
   })
 
+  it('leaves an image alone that is being promoted', async () => {
+    harness = new Harness([{ type: 'orphan' }])
+    await harness.clock.advance(3_999)
+    expect(harness.bootstraps).toBe(1)
+    await harness.clock.advance(1)
+    expect(harness.bootstraps).toBe(2)
+  })
+
   it('looks again at once when it is woken', async () => {
     harness = new Harness([{ type: 'remoteNotPrimary' }])
     await harness.clock.advance(40_000)

@@ -9,6 +9,9 @@ import type { LockPolicy } from '../../rbd/lock-policy.ts'
 import { loadImageMeta } from '../../rbd/mirror/image-meta.ts'
 import { mirrorSnapshots } from '../../rbd/mirror/mirror-snapshot.ts'
 import { unlinkPeer } from '../../rbd/mirror/unlink-peer.ts'
+import { headerName } from '../../rbd/names.ts'
+import { encodeImageMessage } from '../../rbd/notify/image-messages.ts'
+import { NOTIFY_TIMEOUT_MS } from '../../rbd/object-watcher.ts'
 import { removeSnapshot } from '../../rbd/operations/snapshot-remove.ts'
 import type { ImageContext } from '../image-context.ts'
 import type { Replayer, ReplayEnd } from '../replayer.ts'
@@ -77,15 +80,28 @@ export class SnapshotReplayer implements Replayer {
   async run(signal: AbortSignal): Promise<ReplayEnd> {
     await using scope = new Scope(signal)
     const stopListening = this.listen(scope)
+    let end: ReplayEnd
     try {
-      return await this.replay(scope.signal)
+      end = await this.replay(scope.signal)
     } catch (error) {
-      return this.endOf(error, signal)
+      end = this.endOf(error, signal)
     } finally {
       stopListening()
       for (const resolve of this.flushes) resolve()
       this.flushes = []
       await this.close()
+    }
+    if (end.type === 'orphan') await this.letPromotionGoOn()
+    return end
+  }
+
+  /** Whoever promotes by force waits until no mirroring daemon has the image open, and looks again at once when the header has changed. */
+  private async letPromotionGoOn(): Promise<void> {
+    const { local, log } = this.context
+    try {
+      await local.io.notify(headerName(this.local.id), encodeImageMessage({ type: 'headerUpdate' }), NOTIFY_TIMEOUT_MS)
+    } catch (error) {
+      log.debug({ err: error }, 'cannot tell that the image is free')
     }
   }
 
