@@ -8,6 +8,9 @@ import { addWatchListener, removeWatchListener } from './watch-events.ts'
 /** Nothing to undo: the watch is gone already, the object is, or we are shut out. */
 const GONE = [Errno.ENOENT, Errno.ENOTCONN, Errno.ESHUTDOWN]
 
+/** A cluster that does not answer must not hold up whoever closes (milliseconds); the watch ends when the cluster is back. */
+const UNWATCH_TIMEOUT_MS = 5000
+
 /** A watch through rados_aio_watch2. It holds the io context that it was made with. */
 export class LibradosWatch implements Watch {
   cookie = 0n
@@ -78,6 +81,7 @@ export class LibradosWatch implements Watch {
         oid: this.oid,
         begin: (native, completion) => this.io.api.aioUnwatch(native, this.cookie, completion),
         result: () => undefined,
+        timeoutMs: UNWATCH_TIMEOUT_MS,
         duringClose: true,
       })
     } catch (error) {
