@@ -30,7 +30,9 @@ async function open(header: ModelHeader, clock: ManualClock, clientId: bigint, p
       lockRequested: (force) => lock.lockRequested(force),
       acceptsOperation: (type) => lock.acceptsOperation(type),
       execute,
-      rewatched: () => (rewatched = lock.rewatched()),
+      rewatched() {
+        rewatched = lock.rewatched()
+      },
       lost: (error) => lock.lost(error),
     },
   )

@@ -7,6 +7,7 @@ import { getId } from '../cls/rbd/client.ts'
 import type { Cluster } from '../rados/cluster.ts'
 import { Errno, RadosError } from '../rados/errors.ts'
 import { NO_SNAP, type IoCtx, type SnapId } from '../rados/io-ctx.ts'
+import { copyUpObject, isBacked } from './copyup.ts'
 import { invalidateObjectMap, ObjectMap } from './data/object-map.ts'
 import { MAX_OBJECT_MAP_OBJECTS } from './data/object-states.ts'
 import { layoutOf, objectCount } from './data/striping.ts'
@@ -172,6 +173,16 @@ export class Image {
       this.parent = key === undefined ? undefined : { key, image: this.openParentImage(parent!) }
     }
     return this.parent?.image ?? Promise.reject(this.missing('open parent'))
+  }
+
+  /** Whether a clone's parent stands in for this object where it does not exist. */
+  isBacked(object: number): boolean {
+    return isBacked(this.current, object)
+  }
+
+  /** Makes an object that the parent stands in for, see {@link copyUpObject}. */
+  copyUp(object: number): Promise<void> {
+    return copyUpObject(this, object)
   }
 
   /** For our own changes: tells the peers and reads the header again. */

@@ -26,12 +26,7 @@ export async function discardImage(image: Image, offset: number, length: number)
     const { objectNumber } = extent
     const whole = extent.offset === 0 && extent.length === objectSize
     if (whole && !isBacked(image.header, objectNumber)) return removeObject(image, objectNumber)
-    if (whole) {
-      // an empty object hides the parent's
-      await image.objectMap?.mark(objectNumber, ObjectState.exists)
-      await image.data().write(objectName(image, objectNumber), new WriteOperation().create(false).truncate(0))
-      return
-    }
+    if (whole) return hideParent(image, objectNumber)
     // what changes is no longer the snapshot's; what does not exist need not come into the map
     if (image.objectMap?.expected(objectNumber) === ObjectState.existsClean) await image.objectMap.mark(objectNumber, ObjectState.exists)
     const toEnd = extent.offset + extent.length === objectSize
@@ -50,6 +45,23 @@ async function forEachExtent(image: Image, offset: number, length: number, task:
   if (offset < 0 || offset + length > image.header.size) throw operationError(image, Errno.EINVAL, `write ${length} bytes at ${offset}`)
   const run = () => forEachBounded(imageToObjects(layoutOf(image.header), offset, length), concurrency, task)
   await (image.usesLock ? image.lock!.use(run) : run())
+}
+
+/** An empty object reads as zeros, and no longer as what the parent has; snapshots that need that get it first. */
+async function hideParent(image: Image, object: number): Promise<void> {
+  if (image.header.snapshots.length > 0 && !(await exists(image, object))) await copyUpObject(image, object)
+  await image.objectMap?.mark(object, ObjectState.exists)
+  await image.data().write(objectName(image, object), new WriteOperation().create(false).truncate(0))
+}
+
+async function exists(image: Image, object: number): Promise<boolean> {
+  try {
+    await image.data().stat(objectName(image, object))
+    return true
+  } catch (error) {
+    if (isErrno(error, Errno.ENOENT)) return false
+    throw error
+  }
 }
 
 /** A part of an object whose rest may have to come from the parent first. */

@@ -13,6 +13,7 @@ import { protectSnapshotHere, renameSnapshotHere, setSnapshotLimit, unprotectSna
 import { removeSnapshotHere } from '../../rbd/operations/snapshot-remove.ts'
 import { rollBackSnapshotHere } from '../../rbd/operations/snapshot-rollback.ts'
 import { updateFeaturesHere, type JournalSwitch } from '../../rbd/operations/features.ts'
+import { flattenImageHere } from '../../rbd/operations/flatten.ts'
 import { WriteWindow } from './write-window.ts'
 import type { WindowWriter } from './window-writer.ts'
 
@@ -224,7 +225,7 @@ export class EventApplier {
           await resizeImageHere(image, { size: event.size, allowShrink: true })
           break
         case 'flatten':
-          this.flattened(event)
+          await flattenImageHere(image)
           break
         case 'snapLimit':
           await setSnapshotLimit(image, event.limit)
@@ -254,11 +255,6 @@ export class EventApplier {
     else if (event.type === 'snapRollback') {
       throw new UnreplayableEvent(event, `the local image has no snapshot ${event.snapName}: request a resync of this image`)
     }
-  }
-
-  /** A clone's missing objects would have to come from the local parent; without a parent it was flattened before. */
-  private flattened(event: StartEvent): void {
-    if (this.image.header.parent) throw new UnreplayableEvent(event, 'the local image is a clone: flatten it there, or request a resync')
   }
 
   private async renameSnapshot(event: Extract<StartEvent, { type: 'snapRename' }>): Promise<void> {

@@ -20,6 +20,10 @@ export interface WindowTarget {
   readonly header: ImageHeader
   readonly objectMap: ObjectMap | undefined
   data(): IoCtx
+  /** Of a clone: its parent stands in for this object where it does not exist. */
+  isBacked?(object: number): boolean
+  /** Makes such an object out of the parent's data, unless it exists or there is none. */
+  copyUp?(object: number): Promise<void>
 }
 
 /**
@@ -47,7 +51,8 @@ export class WindowWriter {
     const bytes = dataBytes(overlay)
     const release = await this.byteBudget.acquire(bytes)
     try {
-      if (overlay.isZero(objectSize)) await io.remove(oid)
+      if (this.target.isBacked?.(number)) await this.writeBacked(number, overlay, io, oid)
+      else if (overlay.isZero(objectSize)) await io.remove(oid)
       else await io.write(oid, operationFor(overlay.segments, objectSize))
     } catch (error) {
       // nothing to zero or to remove
@@ -57,6 +62,24 @@ export class WindowWriter {
     }
   }
 
+  /** An object that hides its parent's data: it is emptied rather than removed, and what is not written of it comes from the parent. */
+  private async writeBacked(number: number, overlay: ObjectOverlay, io: IoCtx, oid: string): Promise<void> {
+    const emptied = overlay.isZero(2 ** this.target.header.order)
+    try {
+      const guarded = emptied ? new WriteOperation().truncate(0) : operationFor(overlay.segments, 2 ** this.target.header.order)
+      if (guarded.steps[0]?.type !== 'assertExists') guarded.steps.unshift({ type: 'assertExists' })
+      await io.write(oid, guarded)
+      return
+    } catch (error) {
+      if (!isErrno(error, Errno.ENOENT)) throw error
+    }
+    // also what is emptied: snapshots may still need the parent's data
+    await this.target.copyUp!(number)
+    const map = this.target.objectMap
+    if (map?.expected(number) === ObjectState.existsClean) await map.mark(number, ObjectState.exists)
+    await io.write(oid, emptied ? new WriteOperation().create(false).truncate(0) : operationFor(overlay.segments, 2 ** this.target.header.order))
+  }
+
   private async markBefore(objects: ReadonlyMap<number, ObjectOverlay>): Promise<void> {
     const map = this.target.objectMap
     if (!map) return
@@ -64,9 +87,9 @@ export class WindowWriter {
     const marks: Promise<void>[] = []
     for (const [number, overlay] of objects) {
       const state = map.expected(number)
-      if (overlay.isZero(objectSize)) {
+      if (overlay.isZero(objectSize) && !this.target.isBacked?.(number)) {
         if (state !== ObjectState.nonexistent) marks.push(map.mark(number, ObjectState.pending))
-      } else if (dataBytes(overlay) === 0) {
+      } else if (dataBytes(overlay) === 0 && !overlay.isZero(objectSize)) {
         // an object that is not there has nothing to zero: it must not come into being, in the map neither
         if (state === ObjectState.existsClean) marks.push(map.mark(number, ObjectState.exists))
       } else if (state !== ObjectState.exists) marks.push(map.mark(number, ObjectState.exists))
