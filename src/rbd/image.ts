@@ -39,6 +39,7 @@ export interface ImageOptions {
   log: Log
   /** what peers get to hear that want the lock or something done; librbd's standard without it */
   lockPolicy?: LockPolicy
+  /** ends the opening; an open image has nothing to do with it any more */
   signal?: AbortSignal | undefined
 }
 
@@ -313,7 +314,8 @@ export class Image {
     this.stale = false
     let header: ImageHeader
     try {
-      header = await loadHeader(this.io, this.id, { access: this.access, previous: this.current, signal: this.options.signal })
+      const signal = this.current ? undefined : this.options.signal
+      header = await loadHeader(this.io, this.id, { access: this.access, previous: this.current, signal })
     } catch (error) {
       this.stale = true
       throw error
