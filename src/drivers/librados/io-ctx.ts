@@ -74,6 +74,8 @@ export class LibradosIoCtx implements IoCtx {
     this.namespace = identity.namespace
     this.readSnap = identity.readSnap
     this.snapContext = identity.snapContext
+    // A full pool refuses what would take space (ENOSPC, EDQUOT) and lets the rest through; otherwise all writes would wait for space, unseen.
+    this.api.ioctxSetFullTry(native)
     this.untrack = connection.track('context', this)
   }
 

@@ -60,6 +60,7 @@ function bind(lib: LibraryHandle) {
     poolReverseLookup: define<[Pointer, U64, Memory, number], number>('rados_pool_reverse_lookup', INT, [P, 'int64_t', M, LEN]),
     ioctxCreate2: define<[Pointer, U64, Out], number>('rados_ioctx_create2', INT, [P, 'int64_t', P]),
     ioctxDestroy: define<[Pointer], void>('rados_ioctx_destroy', NONE, [P]),
+    ioctxSetFullTry: define<[Pointer], void>('rados_set_pool_full_try', NONE, [P]),
     ioctxSetNamespace: define<[Pointer, string], void>('rados_ioctx_set_namespace', NONE, [P, S]),
     ioctxRequiresAlignment: define<[Pointer, Out], number>('rados_ioctx_pool_requires_alignment2', INT, [P, P]),
     ioctxRequiredAlignment: define<[Pointer, Out], number>('rados_ioctx_pool_required_alignment2', INT, [P, P]),

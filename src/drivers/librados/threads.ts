@@ -109,10 +109,6 @@ export function runOnPool<R>(start: (done: (error: Error | null, result: R) => v
   exitWithoutNative()
   blockingCalls++
   return new Promise<R>((resolve, reject) => {
-    start((error, result) => {
-      blockingCalls--
-      if (error) reject(error)
-      else resolve(result)
-    })
-  })
+    start((error, result) => (error ? reject(error) : resolve(result)))
+  }).finally(() => blockingCalls--)
 }
