@@ -25,4 +25,4 @@ EXPOSE 9927
 # Give the port in METRICS_PORT as well when --rbd-mirror-metrics-port is used.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=20s \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.METRICS_PORT ?? 9927}/healthz`).then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
-ENTRYPOINT ["node", "dist/cli/rbd-mirror.js", "-d"]
+ENTRYPOINT ["node", "dist/cli/rbd-mirror.cjs", "-d"]

@@ -193,6 +193,22 @@ describeCeph('snapshot mode', (pair) => {
     expect((await pair.b.tryRbd(['info', spec])).code).toBe(2)
   })
 
+  it('is right after snapshots in such haste that the primary removes some while they are copied', async () => {
+    const { a, b } = await pair.connect()
+    for (const name of ['haste-1', 'haste-2', 'haste-3']) {
+      const spec = await mirroredImage(name, '64M')
+      let id = 0n
+      for (let round = 0; round < 10; round++) {
+        id = await a.with(spec, 'write', async (image) => {
+          await scribble(image, { count: 6, maxLength: 2 * MIB })
+          return image.mirrorSnapshot()
+        })
+      }
+      await waitForSync(a, b, spec, { primarySnapId: id })
+      await expectSameContent(a, b, spec, { snapshot: id })
+    }
+  })
+
   it('leaves few mirror-snapshots behind on either side', async () => {
     const { a, b } = await pair.connect()
     const spec = await mirroredImage('housekeeping', '16M')

@@ -8,7 +8,7 @@ import { planSteps } from '../../rbd/data/copy-steps.ts'
 import type { Image } from '../../rbd/image.ts'
 import { readImageState, writeImageState, type ImageState } from '../../rbd/mirror/image-state.ts'
 import { completeNonPrimarySnapshot, createCheckpoint, createNonPrimarySnapshot } from '../../rbd/mirror/non-primary-snapshot.ts'
-import { isDemoted } from '../../rbd/mirror/mirror-snapshot.ts'
+import { isDemoted, mirrorSnapshots } from '../../rbd/mirror/mirror-snapshot.ts'
 import { RBD_MIRRORING } from '../../rbd/names.ts'
 import { NOTIFY_TIMEOUT_MS } from '../../rbd/object-watcher.ts'
 import { encodeMirroringMessage } from '../../rbd/notify/mirroring-messages.ts'
@@ -68,9 +68,10 @@ export class ImageSync {
    *     resume: local image state ──────────────────────────────────────────────────────────────────────────┴→
    *       copy → image state applied → object map of the snapshot → snapshot complete → peers told
    *
-   * Rejects with SyncFailure, or the signal's reason.
+   * Resolves with 'gone' when the remote snapshot was removed meanwhile: what was read of it then may be anything, and the local
+   * snapshot stays incomplete. Rejects with SyncFailure, or the signal's reason.
    */
-  async run(step: SyncStep, signal: AbortSignal): Promise<SyncOutcome> {
+  async run(step: SyncStep, signal: AbortSignal): Promise<SyncOutcome | 'gone'> {
     const { clock, limits } = this.context
     const leftovers = step.base.localSnapId !== 0n && !this.pristine
     this.pristine = false
@@ -83,6 +84,7 @@ export class ImageSync {
     }
     const seconds = (clock.monotonic() - started) / 1000
     signal.throwIfAborted()
+    if (!(await this.stillThere(step.to.id))) return 'gone'
     await this.finish(step, prepared)
     this.pristine = true
     return { seconds, bytes }
@@ -189,6 +191,12 @@ export class ImageSync {
       if (signal.aborted) await progress.flush().catch((error: unknown) => log.debug({ err: error }, 'copy progress not noted'))
       else await describing('failed to update local snapshot progress', () => progress.settle())
     }
+  }
+
+  /** Before its data goes, a snapshot leaves the header, or goes to the trash there. */
+  private async stillThere(remoteSnapId: SnapId): Promise<boolean> {
+    const header = await describing('failed to refresh remote image', () => this.remote.refresh())
+    return mirrorSnapshots(header.snapshots).some(({ id }) => id === remoteSnapId)
   }
 
   private async finish(step: SyncStep, { snapId, imageState }: Prepared): Promise<void> {

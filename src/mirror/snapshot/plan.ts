@@ -54,7 +54,7 @@ export const MAX_UNTIDY = 4
  * The rules are those of Ceph's tools/rbd_mirror/image_replayer/snapshot/Replayer.cc (scan_local_mirror_snapshots,
  * scan_remote_mirror_snapshots), with these differences:
  * - an orphan or a primary snapshot is seen also behind an incomplete one, so that a forced promotion in mid-sync is not ignored;
- * - the newest remote snapshot is synced, not each one in turn;
+ * - the newest remote snapshot that is sure to stay is synced, not each one in turn;
  * - an incomplete non-primary snapshot at the remote proves no common state;
  * - a sync whose target is gone is replaced by one to the newest snapshot, never continued towards another one.
  */
@@ -114,7 +114,7 @@ function planWithLocal(observation: Observation): Step {
 
   const pending = candidates(observation, complete, base)
   if (inProgress) return planResume(observation, situation, base, inProgress, pending.length)
-  const to = pending.findLast(({ namespace }) => namespace.complete)
+  const to = target(observation, pending)
   if (!to) return chores ?? rest(observation)
   if (complete && isNonPrimary(complete.namespace) && !readsAsSynced(complete.namespace)) return { type: 'checkpoint', snapshot: complete }
   return { type: 'sync', base, to, copies: copies(base, to), pending: pending.length }
@@ -176,6 +176,17 @@ function synced(base: Base | 'diverged' | 'unknown', complete: MirrorSnapshot | 
 function candidates(observation: Observation, complete: MirrorSnapshot | undefined, base: Base): MirrorSnapshot[] {
   const after = complete && isNonPrimary(complete.namespace) ? complete.namespace.primarySnapId : base.remoteSnapId
   return linked(observation).filter(({ id, namespace }) => isPrimary(namespace) && id > after)
+}
+
+/**
+ * Where linked snapshots are more than `rbd_mirroring_max_mirroring_snapshots` (at least 3), the primary removes the one before the
+ * newest when it makes another (librbd/mirror/snapshot/CreatePrimaryRequest.cc, unlink_peer): the two oldest are never taken away
+ * while they are copied.
+ */
+function target(observation: Observation, pending: readonly MirrorSnapshot[]): MirrorSnapshot | undefined {
+  const kept = linked(observation).filter(({ namespace }) => isPrimary(namespace))[1]?.id
+  const complete = pending.filter(({ namespace }) => namespace.complete)
+  return complete.findLast(({ id }) => kept === undefined || id <= kept) ?? complete[0]
 }
 
 function tidy(prune: readonly MirrorSnapshot[], unlink: readonly MirrorSnapshot[]): Step {

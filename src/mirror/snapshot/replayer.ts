@@ -223,6 +223,11 @@ export class SnapshotReplayer implements Replayer {
     this.report()
     try {
       const outcome = await this.sync.run(step, syncing.signal)
+      if (outcome === 'gone') {
+        this.status.end()
+        log.info({ to: String(step.to.id) }, 'the remote snapshot was removed while it was copied')
+        return
+      }
       this.status.end(outcome)
       log.info({ step: step.type, from: String(step.base.remoteSnapId), to: String(step.to.id), ...outcome }, 'snapshot synced')
     } catch (error) {
