@@ -103,10 +103,20 @@ describeCeph('data read and written by us and by stock clients', (pair) => {
 
     const image = await client.open(pool, name)
     await image.lock!.acquire()
+    const writer = new WindowWriter(image, new Semaphore(64 * MiB))
+    const layout = layoutOf(image.header)
     const kept: [bigint, Buffer][] = []
     for (let round = 0; round < 2; round++) {
       await createSnapshot(image, { name: `s${round}`, namespace: { type: 'user' } })
       kept.push([image.header.snapshots[0]!.id, Buffer.from(model)])
+      if (round === 0) {
+        // whole objects that nobody but the snapshot still needs of the parent
+        await discardImage(image, 8 * MiB, 4 * MiB)
+        const window = new WriteWindow(layout)
+        window.discard(0, 4 * MiB, 0)
+        await writer.apply(window.objects)
+        model.fill(0, 0, 4 * MiB).fill(0, 8 * MiB, 12 * MiB)
+      }
       await scribble(image, model, 5)
     }
     const check = async () => {
@@ -124,8 +134,6 @@ describeCeph('data read and written by us and by stock clients', (pair) => {
     await checkMaps()
 
     await image.lock!.acquire() // the check has taken it away
-    const layout = layoutOf(image.header)
-    const writer = new WindowWriter(image, new Semaphore(64 * MiB))
     for (let round = 0; round < 3; round++) {
       const window = new WriteWindow(layout)
       for (let change = 0; change < 8; change++) {
