@@ -8,6 +8,7 @@ import type { IoCtx } from '../rados/io-ctx.ts'
 import type { ImageMetrics } from '../observability/metrics.ts'
 import { RBD_MIRRORING, RBD_MIRROR_LEADER } from '../rbd/names.ts'
 import { offerCommands } from './admin-commands.ts'
+import { confirmGone } from './confirm-gone.ts'
 import { ImageDeleter } from './image-deleter.ts'
 import { ImageReplayer } from './image-replayer.ts'
 import { planImageSet } from './image-set.ts'
@@ -53,6 +54,9 @@ export class NamespaceReplayer {
   private readonly stoppedByOperator = new Set<string>()
   private local: ImageListing | undefined
   private remote: ImageListing | undefined
+  private localListings = 0
+  /** images that neither side lists, with the number of local listings when that was found */
+  private readonly vanished = new Map<string, number>()
   private reconcile: () => void = () => undefined
   private allStopped = false
 
@@ -68,6 +72,7 @@ export class NamespaceReplayer {
     this.localWatcher = new PoolWatcher(io, { ...context, log: this.log }, {
       onListing: (images) => {
         this.local = images
+        this.localListings++
         this.reconcile()
         this.context.serviceStatus.touch()
       },
@@ -230,11 +235,24 @@ export class NamespaceReplayer {
     }
     for (const id of plan.start) this.startImage(id, session)
     for (const id of plan.reconsider) this.images.get(id)?.replayer.reconsider()
-    for (const id of plan.stop) {
-      const image = this.images.get(id)
-      if (image) void this.removeImage(id, image, session)
-    }
+    for (const id of this.vanished.keys()) if (!plan.stop.includes(id)) this.vanished.delete(id)
+    for (const id of plan.stop) this.stopVanished(id, session)
     this.removeStaleMetrics()
+  }
+
+  /** Our own bootstrap makes images without telling anybody: only a later local listing says that there is none. */
+  private stopVanished(id: string, session: RemoteSession): void {
+    const image = this.images.get(id)
+    const foundAt = this.vanished.get(id)
+    if (!image) return
+    if (foundAt === undefined) {
+      this.vanished.set(id, this.localListings)
+      image.replayer.reconsider()
+      this.localWatcher.wake()
+    } else if (this.localListings > foundAt) {
+      this.vanished.delete(id)
+      void this.removeImage(id, image, session)
+    }
   }
 
   private async removeImage(id: string, image: RunningImage, session: RemoteSession): Promise<void> {
@@ -269,18 +287,18 @@ export class NamespaceReplayer {
     }
   }
 
-  private startImage(id: string, images: RemoteSession): void {
+  private startImage(id: string, session: RemoteSession): void {
     const { context } = this
     const log = this.log.child({ globalImageId: id })
     const metrics = this.metricsOf(id)
     const local = { cluster: context.cluster, io: this.io, mirrorUuid: context.localMirrorUuid }
-    const { cluster, mirrorUuid, mirrorPeerUuid } = images.remote
+    const { cluster, mirrorUuid, mirrorPeerUuid } = session.remote
     const replayer = new ImageReplayer({
       context: {
         ...context,
         globalImageId: id,
         local,
-        remote: { cluster, io: images.io, mirrorUuid, mirrorPeerUuid },
+        remote: { cluster, io: session.io, mirrorUuid, mirrorPeerUuid },
         log,
         metrics,
       },
@@ -292,13 +310,16 @@ export class NamespaceReplayer {
       log,
       metrics,
       startStopped: this.allStopped || this.stoppedByOperator.has(id),
-      onStatus: (status) => this.onStatus(id, status, images.status),
+      onStatus: (status) => this.onStatus(id, status, session.status),
       onName: () => this.onName(id),
-      trashMove: (resync) => this.deleter.moveToTrash(id, resync),
+      trashMove: async (resync) => {
+        if (!resync) await confirmGone(session.remote, session.io, id)
+        await this.deleter.moveToTrash(id, resync)
+      },
     })
     const image: RunningImage = {
       replayer,
-      scope: new Scope(images.signal, images.onFailure),
+      scope: new Scope(session.signal, session.onFailure),
       done: false,
       withdrawCommands: () => undefined,
     }

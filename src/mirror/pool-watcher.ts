@@ -26,7 +26,7 @@ export interface PoolWatcherEvents {
   onListing(images: ImageListing): void
   /** Somebody changed an image's mirroring (enabled, disabled, being disabled …). */
   onImageUpdated(globalImageId: string, enabled: boolean): void
-  /** The cluster seems not to answer. */
+  /** The cluster seems not to answer, or to have lost its record of mirroring. */
   onSilent?(): void
 }
 
@@ -73,7 +73,10 @@ export class PoolWatcher {
           oid: RBD_MIRRORING,
           onNotify: (payload) => this.onNotify(payload),
           onWatched: () => this.notifier.wake(),
-          onMissing: () => this.notifier.wake(),
+          onMissing: () => {
+            this.notifier.wake()
+            this.events.onSilent?.()
+          },
           ...(this.events.onSilent && { onSilent: () => this.events.onSilent!() }),
         },
         this.deps,

@@ -8,6 +8,9 @@ import type { Callout } from './peers.ts'
 
 /** Between two updates; the managers hear of them with the client's next report anyway. */
 const MIN_INTERVAL_MS = 500
+/** How long the daemon waits with introducing itself until it knows its pools, and who leads them. */
+const SETTLE_MS = 1_500
+const LEADER_MS = 300
 
 export interface ImageCounts {
   assigned: number
@@ -134,8 +137,11 @@ export class ServiceStatus {
     deps: { clock: Clock; log: Log },
     signal: AbortSignal,
   ): Promise<void> {
+    // what is known when the daemon introduces itself is seen at once, what comes later with the client's next report (five seconds)
+    await this.settled(deps.clock, signal)
+    let shown = this.toJson()
+    await cluster.updateServiceStatus({ json: shown })
     await cluster.registerService('rbd-mirror', String(cluster.instanceId), { ...metadata, instance_id: String(cluster.instanceId) })
-    let shown: string | undefined
     for (;;) {
       const json = this.toJson()
       try {
@@ -149,5 +155,17 @@ export class ServiceStatus {
       await delay(deps.clock, MIN_INTERVAL_MS, signal)
       await this.notifier.wait(deps.clock, undefined, signal)
     }
+  }
+
+  /** Waits until every pool has its connection, or for as long as that is worth it. */
+  private async settled(clock: Clock, signal: AbortSignal): Promise<void> {
+    const until = clock.monotonic() + SETTLE_MS
+    const settled = () => this.pools.size > 0 && [...this.pools.values()].every(({ instanceId }) => instanceId !== undefined)
+    while (!settled()) {
+      const leftMs = until - clock.monotonic()
+      if (leftMs <= 0) return
+      await this.notifier.wait(clock, leftMs, signal)
+    }
+    await delay(clock, Math.min(LEADER_MS, Math.max(0, until - clock.monotonic())), signal)
   }
 }

@@ -116,6 +116,22 @@ describeCeph('what a daemon serves', (pair) => {
     await waitFor('the callout to go', async () => !(await callouts()).includes(wrong), { timeout: 30_000, interval: 500 })
   })
 
+  it('is kept when the whole remote pool goes, and deleted when only its image does', async () => {
+    const pool = 'frame-gone'
+    await createMirroredPool(pair.a, pair.b, pool)
+    for (const name of ['kept', 'deleted']) {
+      await mirroredImage(pair, `${pool}/${name}`)
+      await mirrorAndCompare(pair, `${pool}/${name}`)
+    }
+    await pair.a.rbd('mirror', 'image', 'disable', `${pool}/deleted`)
+    await waitFor('the replica to be deleted', async () => (await pair.b.rbd('ls', pool)).trim() === 'kept')
+    await pair.a.deletePool(pool)
+    await waitForState(pair.b, `${pool}/kept`, 'up+unknown', /^remote cluster is unreachable$/)
+    expect((await pair.b.rbd('ls', pool)).trim()).toBe('kept')
+    await pair.b.rbd('mirror', 'image', 'promote', '--force', `${pool}/kept`)
+    expect((await pair.b.rbd('info', `${pool}/kept`)).includes('mirroring primary: true')).toBe(true)
+  })
+
   it('is given up and taken up again by operators, per pool and image', async () => {
     const pool = 'frame-admin'
     await createMirroredPool(pair.a, pair.b, pool)

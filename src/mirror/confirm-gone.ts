@@ -1,0 +1,38 @@
+import { mirrorImageGet, mirrorImageGetImageId, mirrorModeGet, mirrorUuidGet } from '../cls/rbd/mirror-client.ts'
+import { Errno, isErrno } from '../rados/errors.ts'
+import type { IoCtx } from '../rados/io-ctx.ts'
+import { RBD_MIRRORING } from '../rbd/names.ts'
+import type { RemotePool } from './remote-pool.ts'
+
+/** The remote can't be taken at its word that an image is gone: nothing of ours is deleted for it. */
+export class NotConfirmed extends Error {
+  constructor(reason: string) {
+    super(`the replica is kept: ${reason}`)
+    this.name = 'NotConfirmed'
+  }
+}
+
+/**
+ * Makes sure that an image is gone from a remote that still mirrors, before its replica is deleted: a pool that was deleted or made anew,
+ * or one whose mirroring was switched off as a whole, says of every image that it is not there.
+ * @param io remote, of the image's namespace
+ */
+export async function confirmGone(remote: RemotePool, io: IoCtx, globalImageId: string): Promise<void> {
+  const mirrorUuid = await orUndefined(mirrorUuidGet.call(remote.io, RBD_MIRRORING, undefined))
+  if (mirrorUuid !== remote.mirrorUuid) throw new NotConfirmed('the remote pool is no longer the one that was mirrored')
+  const mode = await orUndefined(mirrorModeGet.call(io, RBD_MIRRORING, undefined))
+  if (mode === undefined || mode === 'disabled') throw new NotConfirmed('mirroring of the remote pool is disabled')
+  const imageId = await orUndefined(mirrorImageGetImageId.call(io, RBD_MIRRORING, { globalImageId }))
+  if (imageId === undefined) return
+  const image = await orUndefined(mirrorImageGet.call(io, RBD_MIRRORING, { imageId }))
+  if (image && image.state !== 'disabling') throw new NotConfirmed('the remote image is mirrored again')
+}
+
+async function orUndefined<T>(answer: Promise<T>): Promise<T | undefined> {
+  try {
+    return await answer
+  } catch (error) {
+    if (isErrno(error, Errno.ENOENT)) return undefined
+    throw error
+  }
+}
