@@ -13,12 +13,14 @@ import type { Image } from '../../src/rbd/image.ts'
 import { createSnapshotHere } from '../../src/rbd/operations/snapshot-create.ts'
 import { describeCeph } from '../support/ceph.ts'
 import { compareImages, contentDigest } from '../support/compare.ts'
+import { createErasureCodedPool } from '../support/erasure-coded-pool.ts'
 import type { LibrbdClient, LibrbdImage } from '../support/librbd.ts'
 import { RbdClient, type RbdInfo } from '../support/rbd.ts'
 
 const MIB = 2 ** 20
 const pool = 'copy-engine'
 const replicatedData = 'copy-engine-data'
+const erasureCodedData = 'copy-engine-ec'
 
 /** Small numbers in no apparent order, the same in every run. */
 class Dice {
@@ -47,6 +49,7 @@ const shapes: Shape[] = [
   { name: 'bare', options: ['--object-size', '64K', '--image-feature', 'layering'], size: 2 * MIB, objectSize: 65536 },
   { name: 'no-fast-diff', options: ['--object-size', '64K', '--image-feature', 'layering,exclusive-lock,object-map'], size: 2 * MIB, objectSize: 65536 },
   { name: 'data-pool', options: ['--object-size', '64K', '--data-pool', replicatedData], size: 2 * MIB, objectSize: 65536 },
+  { name: 'erasure-coded', options: ['--object-size', '64K', '--data-pool', erasureCodedData], size: 2 * MIB, objectSize: 65536 },
   { name: 'clone', options: ['--object-size', '64K'], size: 2 * MIB, objectSize: 65536, parent: true },
 ]
 
@@ -58,6 +61,7 @@ describeCeph('the copy engine between two clusters', (pair) => {
   beforeAll(async () => {
     for (const cluster of [pair.a, pair.b]) {
       await Promise.all([cluster.createPool(pool), cluster.createPool(replicatedData)])
+      await createErasureCodedPool(cluster, erasureCodedData)
     }
     clients = await pair.connect()
     ;[remote, local] = await Promise.all([RbdClient.connect(pair.a), RbdClient.connect(pair.b)])
