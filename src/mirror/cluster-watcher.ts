@@ -15,6 +15,7 @@ import { parsePeerConfig, peerProblem, replayedPeers, type Callout, type Mirrore
 
 /** Pools and their peers are looked at this often: one small read per pool. */
 const POLL_MS = 1_000
+const POLL_MS_PER_POOL = 20
 /** Peers' addresses and keys, and the site name, are asked from the monitors at most this often while no peer changes. */
 const CONFIG_KEY_MAX_MS = 10_000
 /** The rbd command adds a peer first and its address afterwards: a new one without address is asked for at each of so many looks. */
@@ -73,7 +74,7 @@ export class ClusterWatcher {
           if (isCancelled(error) || isErrno(error, EBLOCKLISTED)) throw error
           log.warn({ err: error }, 'cannot look up the mirrored pools')
         }
-        await this.notifier.wait(clock, POLL_MS, signal)
+        await this.notifier.wait(clock, Math.max(POLL_MS, this.ioContexts.size * POLL_MS_PER_POOL), signal)
       }
     } finally {
       for (const io of this.ioContexts.values()) io.close()

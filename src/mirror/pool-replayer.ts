@@ -115,7 +115,7 @@ export class PoolReplayer implements Commanded {
   private async connected(signal: AbortSignal): Promise<void> {
     const { daemon, poolId, pools, serviceStatus } = this.options
     const cluster = await this.orCallout('unable to connect to local cluster', signal, daemon.connectLocal(signal))
-    const callOff = closeAfterAbort(cluster, STOP_LIMIT_MS, { clock: daemon.clock, log: this.log }, signal)
+    const callOff = closeAfterAbort({ cluster, limitMs: STOP_LIMIT_MS, clock: daemon.clock, log: this.log }, signal)
     try {
       const io = await cluster.openPoolById(poolId)
       const { options, clock, random } = daemon

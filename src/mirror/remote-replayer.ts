@@ -2,9 +2,11 @@ import { Backoff } from '../base/backoff.ts'
 import { delay } from '../base/clock.ts'
 import { Notifier } from '../base/notifier.ts'
 import { Scope } from '../base/scope.ts'
+import { mirrorUuidGet } from '../cls/rbd/mirror-client.ts'
 import type { PeerMetrics } from '../observability/metrics.ts'
 import type { Cluster } from '../rados/cluster.ts'
 import type { IoCtx } from '../rados/io-ctx.ts'
+import { RBD_MIRRORING } from '../rbd/names.ts'
 import { closeAfterAbort } from './late-close.ts'
 import type { NamespaceSet, RunningNamespace } from './namespace-set.ts'
 import type { RemoteSpec } from './daemon-options.ts'
@@ -17,6 +19,8 @@ const RECONNECT_FIRST_MS = 500
 const RECONNECT_MAX_MS = 15_000
 /** After this long a stopping replay closes the remote connection under whatever still waits for it. */
 const STOP_LIMIT_MS = 1_000
+/** What a remote that still answers gets besides, so that many images can be closed orderly. */
+const STOP_GRACE_MS = 1_500
 
 /** The texts of the stock daemon (tools/rbd_mirror/PoolReplayer.cc). */
 const NO_REMOTE: Callout = { level: 'error', text: 'unable to connect to remote cluster' }
@@ -88,13 +92,24 @@ export class RemoteReplayer {
     const { clusterName, clientName, monHost, key } = this.spec()
     const cluster = await this.orCallout(NO_REMOTE, signal, this.options.connect({ clusterName, clientName, monHost, key }, signal))
     const stopping = new Scope(signal)
-    const callOff = closeAfterAbort(cluster, STOP_LIMIT_MS, this.options.context, stopping.signal)
+    const { clock, log } = this.options.context
+    const probe = () => this.probe(cluster)
+    const callOff = closeAfterAbort({ cluster, limitMs: STOP_LIMIT_MS, probe, graceMs: STOP_GRACE_MS, clock, log }, stopping.signal)
     try {
       await this.replayAll(cluster, stopping, signal)
     } finally {
       await stopping.close()
       callOff()
       await cluster.close()
+    }
+  }
+
+  private async probe(cluster: Cluster): Promise<void> {
+    const io = await cluster.openPool(this.options.poolName)
+    try {
+      await mirrorUuidGet.call(io, RBD_MIRRORING, undefined)
+    } finally {
+      io.close()
     }
   }
 
