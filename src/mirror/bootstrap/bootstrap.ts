@@ -10,9 +10,10 @@ import type { ImageContext, LocalSide } from '../image-context.ts'
 import { openJournalReplay } from '../journal/open.ts'
 import { RemoteClient } from '../journal/remote-client.ts'
 import type { Bootstrap, BootstrapEnd } from '../replayer.ts'
-import { describing } from '../snapshot/image-sync.ts'
+import { describing, SyncFailure } from '../snapshot/image-sync.ts'
 import { endOfFailure, replicaPolicy, SnapshotReplayer } from '../snapshot/replayer.ts'
 import { createLocalImage } from './create-local-image.ts'
+import { ParentNotReady } from './local-parent.ts'
 import { decideBootstrap, type BootstrapDecision, type ObservedImage } from './decide.ts'
 
 /**
@@ -38,7 +39,8 @@ export const bootstrap: Bootstrap = async (context, signal) => {
     return decision.end
   } catch (error) {
     if (isCancelled(error)) throw error
-    return endOfFailure(error)
+    const cause = error instanceof SyncFailure ? error.cause : error
+    return cause instanceof ParentNotReady ? { type: 'transient', reason: cause.message } : endOfFailure(error)
   }
 }
 

@@ -8,6 +8,7 @@ import type { ImageHeader } from '../../rbd/header.ts'
 import type { Image } from '../../rbd/image.ts'
 import { headerName, RBD_MIRRORING } from '../../rbd/names.ts'
 import type { ImageContext } from '../image-context.ts'
+import { findLocalParent, type LocalParent } from './local-parent.ts'
 
 /** What makes the local image one of journal mode. */
 export interface Journaling {
@@ -23,16 +24,31 @@ export interface Journaling {
  *     journal mode:  mirror image `creating` → image, its journal's tag is the remote's → mirror image `enabled`
  *
  * In snapshot mode the entry stays `creating` until the first non-primary snapshot ties the image to its primary. Whoever finds such an entry
- * after a crash throws the image away. Resolves with the image's id.
+ * after a crash throws the image away. Resolves with the image's id; rejects with RadosError, or ParentNotReady for a clone.
  */
 export async function createLocalImage(context: ImageContext, remote: Image, mode: MirrorImageMode, journaling?: Journaling): Promise<string> {
-  const { local, globalImageId, random } = context
   const { header } = remote
   const dataPoolId = await localDataPool(context, remote)
+  const parent = await findLocalParent(context, header)
+  try {
+    return await create(context, header, mode, { dataPoolId, parent }, journaling)
+  } finally {
+    parent?.io.close()
+  }
+}
+
+async function create(
+  context: ImageContext,
+  header: ImageHeader,
+  mode: MirrorImageMode,
+  place: { dataPoolId: bigint | undefined; parent: LocalParent | undefined },
+  journaling: Journaling | undefined,
+): Promise<string> {
+  const { local, globalImageId, random } = context
   const id = journaling?.imageId ?? generateImageId(local.cluster.instanceId, random)
   await mirrorImageSet.call(local.io, RBD_MIRRORING, { imageId: id, image: { globalImageId, state: 'creating', mode } })
   try {
-    await createImage(local.io, { id, dataPoolId, ...describe(header, mode), createJournal: journaling?.createJournal })
+    await createImage(local.io, { id, ...place, ...describe(header, mode), createJournal: journaling?.createJournal })
   } catch (error) {
     // nothing was made for a name that is taken: the next try, under another name perhaps, begins from nothing
     if (isErrno(error, Errno.EEXIST)) await forget(context, id, mode)

@@ -1,9 +1,11 @@
 import { setSize } from '../../cls/rbd/client.ts'
 import { NO_SNAP, type SnapId } from '../../rados/io-ctx.ts'
 import { layoutOf, objectCount } from '../../rbd/data/striping.ts'
+import { FEATURE_DEEP_FLATTEN, hasFeature } from '../../rbd/features.ts'
 import type { ImageSnapshot } from '../../rbd/header.ts'
 import type { Image } from '../../rbd/image.ts'
 import type { ImageState } from '../../rbd/mirror/image-state.ts'
+import { flattenImageHere } from '../../rbd/operations/flatten.ts'
 import { createSnapshotHere } from '../../rbd/operations/snapshot-create.ts'
 import { getSnapshotLimit, NO_SNAPSHOT_LIMIT, protectSnapshotHere, renameSnapshotHere, setSnapshotLimit, unprotectSnapshotHere } from '../../rbd/operations/snapshot-edit.ts'
 import { removeSnapshotHere } from '../../rbd/operations/snapshot-remove.ts'
@@ -39,14 +41,14 @@ export async function syncSnapshots({ local, changes, to, state, takeSnapId, sig
     // the limit counts; the remote's own is set once everything is synced
     if ((await getSnapshotLimit(local)) !== NO_SNAPSHOT_LIMIT) await setSnapshotLimit(local, NO_SNAPSHOT_LIMIT)
   }
-  for (const { id, name, size, protection } of changes.create) {
+  for (const { id, name, size, parentOverlap, protection } of changes.create) {
     signal.throwIfAborted()
-    await setHeadSize(local, size)
+    await setHead(local, size, parentOverlap, signal)
     const localId = await createSnapshotHere(local, { name, namespace: { type: 'user' }, snapId: await takeSnapId() })
     if (protection === 'protected') await protectSnapshotHere(local, localId)
     snapSeqs.set(id, localId)
   }
-  await setHeadSize(local, to.size)
+  await setHead(local, to.size, to.parentOverlap, signal)
   return snapSeqs.set(to.id, NO_SNAP)
 }
 
@@ -60,6 +62,25 @@ async function makeRoomForNames(local: Image, { create, known }: SnapshotChanges
     const taken = local.header.snapshots.some((other) => other.namespace.type === 'user' && other.name === newName)
     await renameSnapshotHere(local, id, newName === undefined || taken || wanted.has(newName) ? `.rbd-mirror.${id}` : newName)
   }
+}
+
+/** The head's size, and how much of it a clone's parent backs (undefined: nothing any more). */
+async function setHead(image: Image, size: number, parentOverlap: number | undefined, signal: AbortSignal): Promise<void> {
+  const overlap = image.header.parent?.overlap
+  if (overlap !== undefined && parentOverlap === undefined && mayFlatten(image)) await flattenImageHere(image, { signal })
+  // the remote was smaller in between: an image that shrinks loses that much of its parent
+  if (overlap !== undefined && parentOverlap !== undefined && parentOverlap < overlap) await setHeadSize(image, parentOverlap)
+  await setHeadSize(image, size)
+}
+
+/**
+ * A clone that was flattened on the remote is flattened here before it gets the new data. But where that takes the parent from older user
+ * snapshots too (deep-flatten), these may have nothing else: what was copied up on the remote after they were synced was not copied into
+ * them. The parent then stays until they are gone; nothing of it is seen in the head, where every object that had data of it is written.
+ */
+function mayFlatten({ header }: Image): boolean {
+  if (!hasFeature(header.features, FEATURE_DEEP_FLATTEN)) return true
+  return header.snapshots.every(({ namespace, parentOverlap }) => namespace.type === 'mirror' || parentOverlap === undefined)
 }
 
 /**

@@ -1,0 +1,119 @@
+import { mirrorImageGet, mirrorImageGetImageId } from '../../cls/rbd/mirror-client.ts'
+import { Errno, isErrno } from '../../rados/errors.ts'
+import type { Cluster } from '../../rados/cluster.ts'
+import type { IoCtx, SnapId } from '../../rados/io-ctx.ts'
+import type { ParentToAttach } from '../../rbd/create-image.ts'
+import { OP_FEATURE_CLONE_CHILD } from '../../rbd/features.ts'
+import { loadHeader, type ImageHeader, type ImageParent, type ImageSnapshot } from '../../rbd/header.ts'
+import { isNonPrimary, mirrorSnapshots } from '../../rbd/mirror/mirror-snapshot.ts'
+import { RBD_MIRRORING } from '../../rbd/names.ts'
+import type { ImageContext } from '../image-context.ts'
+import { remoteSnapIdOf } from '../snapshot/snapshot-map.ts'
+
+/** A clone has to wait until its parent is mirrored, and the snapshot that it hangs on has been synced. */
+export class ParentNotReady extends Error {
+  override name = 'ParentNotReady'
+}
+
+/** What the local image of a remote clone is to be a clone of; the caller closes `io`. */
+export interface LocalParent extends ParentToAttach {
+  io: IoCtx
+}
+
+/**
+ * Finds the local counterpart of a remote clone's parent: in the pool and namespace of the same names, by global image id, the snapshot by
+ * what mirroring noted of it, or by name (image_replayer/CreateImageRequest.cc). Undefined for an image without a parent. Rejects with
+ * ParentNotReady or RadosError.
+ */
+export async function findLocalParent(context: ImageContext, remote: ImageHeader): Promise<LocalParent | undefined> {
+  const { parent } = remote
+  if (!parent) return undefined
+  const remoteIo = await openNamespace(context.remote.cluster, parent.poolId, parent.poolNamespace)
+  let localIo: IoCtx | undefined
+  try {
+    localIo = await openSamePool(context.local.cluster, remoteIo)
+    const globalImageId = (await mirrored(mirrorImageGet.call(remoteIo, RBD_MIRRORING, { imageId: parent.imageId }), 'is not mirrored')).globalImageId
+    const imageId = await mirrored(mirrorImageGetImageId.call(localIo, RBD_MIRRORING, { globalImageId }), 'is not mirrored to here yet')
+    const [remoteParent, localParent] = await Promise.all([
+      loadHeader(remoteIo, parent.imageId, { access: 'read-only' }),
+      mirrored(loadHeader(localIo, imageId, { access: 'read-only' }), 'is not mirrored to here yet'),
+    ])
+    const snapshot = findLocalSnapshot(context, parent, localIo.poolId, remoteParent, localParent)
+    if (!snapshot) throw new ParentNotReady(`snapshot of parent image ${remoteParent.name} is not mirrored to here yet`)
+    return {
+      poolId: localIo.poolId,
+      poolNamespace: parent.poolNamespace,
+      imageId,
+      snapId: snapshot.id,
+      overlap: headOverlap(remote),
+      cloneFormat: (remote.opFeatures & OP_FEATURE_CLONE_CHILD) !== 0n ? 2 : 1,
+      io: localIo,
+    }
+  } catch (error) {
+    localIo?.close()
+    throw error
+  } finally {
+    remoteIo.close()
+  }
+}
+
+/** Of the head, or while that is flattened already, of the snapshot that has most of the parent. */
+function headOverlap({ parent, snapshots }: ImageHeader): number {
+  return parent?.overlap ?? Math.max(0, ...snapshots.map(({ parentOverlap }) => parentOverlap ?? 0))
+}
+
+function findLocalSnapshot(
+  context: ImageContext,
+  parent: ImageParent,
+  localPoolId: bigint,
+  remoteParent: ImageHeader,
+  localParent: ImageHeader,
+): ImageSnapshot | undefined {
+  const remoteSnapshot = remoteParent.snapshots.find(({ id }) => id === parent.snapId)
+  const { pools } = context
+  const sides = {
+    local: localParent.snapshots,
+    remote: remoteParent.snapshots,
+    localMirrorUuid: pools.local(localPoolId)?.mirrorUuid ?? context.local.mirrorUuid,
+    remoteMirrorUuid: pools.remote(parent.poolId)?.mirrorUuid ?? context.remote.mirrorUuid,
+  }
+  const noted = localParent.snapshots.find(({ id }) => remoteSnapIdOf(sides, id) === parent.snapId)
+  const found =
+    noted ?? localParent.snapshots.find(({ namespace, name }) => namespace.type === remoteSnapshot?.namespace.type && name === remoteSnapshot.name)
+  return found && isSynced(localParent, found.id) ? found : undefined
+}
+
+/** User snapshots are made before they are filled: only a complete sync behind one says that it has its contents. */
+function isSynced({ snapshots }: ImageHeader, snapId: SnapId): boolean {
+  const replicas = mirrorSnapshots(snapshots).filter(({ id, namespace }) => id > snapId && isNonPrimary(namespace))
+  return replicas.length === 0 || replicas.some(({ namespace }) => namespace.complete)
+}
+
+async function mirrored<T>(step: Promise<T>, otherwise: string): Promise<T> {
+  try {
+    return await step
+  } catch (error) {
+    if (isErrno(error, Errno.ENOENT)) throw new ParentNotReady(`parent image ${otherwise}`)
+    throw error
+  }
+}
+
+async function openNamespace(cluster: Cluster, poolId: bigint, namespace: string): Promise<IoCtx> {
+  return withNamespace(await cluster.openPoolById(poolId), namespace)
+}
+
+async function openSamePool(cluster: Cluster, { poolName, namespace }: IoCtx): Promise<IoCtx> {
+  try {
+    return withNamespace(await cluster.openPool(poolName), namespace)
+  } catch (error) {
+    if (isErrno(error, Errno.ENOENT)) throw new ParentNotReady(`parent image is in pool ${poolName}, which is not here`)
+    throw error
+  }
+}
+
+function withNamespace(pool: IoCtx, namespace: string): IoCtx {
+  if (namespace === '') return pool
+  const io = pool.duplicate({ namespace })
+  pool.close()
+  return io
+}
