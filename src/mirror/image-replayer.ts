@@ -35,6 +35,8 @@ const stateNames = { stopped: 'Stopped', starting: 'Starting', replaying: 'Repla
 
 /** Progress is published at most this often, unless the state changes. */
 const PROGRESS_INTERVAL_MS = 1_000
+/** A replay that went well for so long is tried again soon after it has failed. */
+const LONG_ATTEMPT_MS = 10_000
 
 export interface ImageReplayerOptions {
   readonly context: Omit<ImageContext, 'report'>
@@ -180,7 +182,9 @@ export class ImageReplayer implements Commanded {
           await this.notifier.wait(clock, undefined, signal)
           continue
         }
+        const startedAt = clock.monotonic()
         const end = await this.attemptOnce(signal)
+        if (clock.monotonic() - startedAt > LONG_ATTEMPT_MS) retry.reset()
         if (signal.aborted) throw signal.reason
         if (end.type === 'stopped') {
           lastEnd = undefined

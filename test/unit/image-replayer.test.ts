@@ -125,6 +125,18 @@ describe('ImageReplayer', () => {
     expect(new Set(harness.statuses.slice(1))).toEqual(new Set(['stopped: local image is primary']))
   })
 
+  it('tries again soon when a replay fails that went well for a while', async () => {
+    const failed: ReplayEnd = { type: 'failed', description: 'failed to copy remote image', error: undefined }
+    const replays = Array.from({ length: 4 }, () => new FakeReplay())
+    harness = new Harness(replays.map(({ step }) => step))
+    for (const [index, replay] of replays.slice(0, 3).entries()) {
+      await harness.clock.advance(11_000)
+      replay.finish(failed)
+      await harness.clock.advance(1_000)
+      expect(harness.bootstraps).toBe(index + 2)
+    }
+  })
+
   it('leaves an image alone that is being promoted', async () => {
     harness = new Harness([{ type: 'orphan' }])
     await harness.clock.advance(3_999)
