@@ -2,7 +2,7 @@
 import { Semaphore } from '../../src/base/semaphore.ts'
 import { silentLog } from '../../src/base/log.ts'
 import { zeroTime } from '../../src/encoding/codec.ts'
-import { NO_SNAP, type SnapContext, type SnapId } from '../../src/rados/io-ctx.ts'
+import { NO_SNAP, type SnapId } from '../../src/rados/io-ctx.ts'
 import type { WriteStep } from '../../src/rados/operation.ts'
 import { BufferPool } from '../../src/rbd/data/buffer-pool.ts'
 import type { CopyRequest } from '../../src/rbd/data/copy-engine.ts'
@@ -220,7 +220,7 @@ export class PrimaryImage extends ModelImage {
   }
 
   private change(object: number, steps: readonly WriteStep[], state: ObjectState): void {
-    this.pool.write(this.oid(object), steps, this.header.snapContext as SnapContext)
+    this.pool.write(this.oid(object), steps, this.header.snapContext)
     this.map.set(object, state)
   }
 }

@@ -1,5 +1,5 @@
 import { assert } from '../../base/assert.ts'
-import { Extents } from '../../base/extents.ts'
+import type { Extents } from '../../base/extents.ts'
 import type { Semaphore } from '../../base/semaphore.ts'
 import { Errno, isErrno } from '../../rados/errors.ts'
 import type { IoCtx, SnapSet } from '../../rados/io-ctx.ts'
@@ -66,10 +66,10 @@ export class ObjectCopier {
 
   /** Rejects with RadosError, or the signal's reason between two operations. */
   async copy(object: number): Promise<ObjectCopied> {
-    const { steps, isNew, maps } = this.options
+    const { steps, maps } = this.options
     const result: ObjectCopied = { bytesRead: 0, bytesWritten: 0 }
     const only = steps.length === 1 ? steps[0]! : undefined
-    if (only && object < only.objects && isNew(object)) {
+    if (only && object < only.objects && this.options.isNew(object)) {
       await this.copyNew(object, only, result)
       return result
     }

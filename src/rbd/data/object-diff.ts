@@ -68,15 +68,14 @@ export async function diffObjects(
     loading.catch(() => undefined) // told when its turn comes
     return loading
   }
-  const maps = snapshots.slice(0, readAhead).map(({ id }) => load(id))
+  // maps of large images are megabytes each: only those that come next are kept
+  const ahead = snapshots.slice(0, readAhead).map(({ id }) => load(id))
   let states = new TwoBitVector(0)
   let start: ObjectStates | undefined
   for (const [index, { id, size }] of snapshots.entries()) {
-    const map = await maps[index]!
-    // let go of what has been merged: maps of large images are megabytes each
-    delete maps[index]
-    const ahead = snapshots[index + readAhead]
-    if (ahead) maps[index + readAhead] = load(ahead.id)
+    const map = await ahead.shift()!
+    const following = snapshots[index + readAhead]
+    if (following) ahead.push(load(following.id))
     const objects = objectCount(layout, size)
     if (map === undefined || map === 'malformed' || map.length < objects) {
       // a snapshot in between may have been removed since: its map was merged into the next one's first
