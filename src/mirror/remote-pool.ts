@@ -86,7 +86,7 @@ export async function watchRemote(
   for (;;) {
     const woken = await poke.wait(options.clock, failures > 0 || known.mirrorPeerUuid === '' ? EAGER_POLL_MS : POLL_MS, signal)
     try {
-      const meta = await withinLimit(options, signal)
+      const meta = await pollInTime(options, signal)
       failures = 0
       if (meta?.mirrorUuid !== known.mirrorUuid || meta.mirrorPeerUuid !== known.mirrorPeerUuid) return { type: 'changed' }
     } catch (error) {
@@ -98,7 +98,8 @@ export async function watchRemote(
   }
 }
 
-async function withinLimit(options: RemotePollOptions, signal: AbortSignal): Promise<RemotePoolMeta | undefined> {
+/** `pollRemote`, which then has a limited time: ETIMEDOUT. */
+export async function pollInTime(options: RemotePollOptions, signal: AbortSignal): Promise<RemotePoolMeta | undefined> {
   await using scope = new Scope(signal)
   const tooLate = new Promise<never>((_, reject) => {
     scope.spawn('limit', async (stop) => {

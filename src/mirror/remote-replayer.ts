@@ -13,7 +13,7 @@ import type { RemoteSpec } from './daemon-options.ts'
 import type { Callout } from './peers.ts'
 import type { PoolContext } from './pool-context.ts'
 import type { PoolMetaCache } from './pool-meta-cache.ts'
-import { pollRemote, watchRemote, type RemotePool, type RemotePoolMeta } from './remote-pool.ts'
+import { pollInTime, watchRemote, type RemotePool, type RemotePoolMeta } from './remote-pool.ts'
 
 const RECONNECT_FIRST_MS = 500
 const RECONNECT_MAX_MS = 15_000
@@ -157,7 +157,7 @@ export class RemoteReplayer {
   }
 
   private async remoteMeta(io: IoCtx, signal: AbortSignal): Promise<RemotePoolMeta> {
-    const meta = await this.orCallout(NO_REMOTE, signal, pollRemote(this.polling(io)))
+    const meta = await this.orCallout(NO_REMOTE, signal, pollInTime(this.polling(io), signal))
     if (!meta) {
       this.options.setCallout(NO_REMOTE_MIRRORING)
       throw new Error('mirroring is not enabled in the remote pool')
