@@ -44,18 +44,19 @@ const action: fc.Arbitrary<Action> = fc.oneof(
   { weight: 3, arbitrary: sync },
 )
 const mapFeatures = FEATURE_EXCLUSIVE_LOCK | FEATURE_OBJECT_MAP
-const options: fc.Arbitrary<{ primary: ModelImageOptions; replica: ModelImageOptions; concurrency: number }> = fc
+const options: fc.Arbitrary<{ primary: ModelImageOptions; replica: ModelImageOptions; concurrency: number; listsSnaps: boolean }> = fc
   .record({
     primaryFeatures: fc.constantFrom(0n, mapFeatures, mapFeatures | FEATURE_FAST_DIFF, mapFeatures | FEATURE_FAST_DIFF),
     replicaFeatures: fc.constantFrom(0n, mapFeatures, mapFeatures | FEATURE_FAST_DIFF, mapFeatures | FEATURE_FAST_DIFF),
     layout: fc.constantFrom({ stripeUnit: objectSize, stripeCount: 1 }, { stripeUnit: objectSize, stripeCount: 1 }, { stripeUnit: 4096, stripeCount: 3 }),
     parentOverlap: fc.oneof({ weight: 2, arbitrary: fc.constant(0) }, fc.integer({ min: 1, max: 4 * objectSize })),
     concurrency: fc.integer({ min: 1, max: 4 }),
+    listsSnaps: fc.integer({ min: 0, max: 9 }).map((each) => each > 0),
   })
-  .map(({ primaryFeatures, replicaFeatures, layout, parentOverlap, concurrency }) => {
+  .map(({ primaryFeatures, replicaFeatures, layout, parentOverlap, concurrency, listsSnaps }) => {
     // the model's parent is laid out object by object
     const common = { order, ...layout, parentOverlap: layout.stripeCount > 1 ? 0 : parentOverlap }
-    return { primary: { ...common, features: primaryFeatures }, replica: { ...common, features: replicaFeatures }, concurrency }
+    return { primary: { ...common, features: primaryFeatures }, replica: { ...common, features: replicaFeatures }, concurrency, listsSnaps }
   })
 
 /** What a snapshot replayer does around the engine, and the checks after it. */
@@ -68,6 +69,7 @@ class Replication {
   private synced: SnapId = 0n
   private userSnapshots: SnapId[] = []
   private leftovers = false
+  private lastWasOutside = false
 
   constructor(
     options: { primary: ModelImageOptions; replica: ModelImageOptions },
@@ -131,6 +133,9 @@ class Replication {
   private async sync({ failures, abandon, outside }: Action & { type: 'sync' }): Promise<void> {
     const { primary, replica } = this
     await replica.lock()
+    // the map that is written over below must not be the only one to tell of changes
+    if (outside && !this.lastWasOutside) await replica.snapshot()
+    this.lastWasOutside = false
     const toSnap = primary.snapshot()
     const finalSize = primary.header.size
     for (const id of this.userSnapshots) {
@@ -193,6 +198,7 @@ class Replication {
     if (outside) {
       await replica.objectMap?.createSnapshot(mirrorSnap)
       this.check(toSnap, mirrorSnap)
+      this.lastWasOutside = true
     }
     await this.checkDiffs()
     if (previous !== 0n) primary.removeSnapshot(previous)
@@ -239,8 +245,9 @@ const finalSync: Action = { type: 'sync', failures: [], abandon: false, outside:
 describe('copyImage', () => {
   it('makes every snapshot of the replica equal to the primary’s, whatever happened before and whenever it crashed', async () => {
     await fc.assert(
-      fc.asyncProperty(options, fc.array(action, { maxLength: 25 }), async ({ primary, replica, concurrency }, actions) => {
+      fc.asyncProperty(options, fc.array(action, { maxLength: 25 }), async ({ primary, replica, concurrency, listsSnaps }, actions) => {
         const replication = new Replication({ primary, replica }, concurrency)
+        replication.primary.pool.listsSnaps = listsSnaps
         for (const each of [...actions, finalSync]) await replication.run(each)
       }),
       { numRuns: Number(process.env['COPY_ENGINE_RUNS'] ?? 300) },

@@ -28,6 +28,8 @@ export class ModelPool {
   readonly objects = new Map<string, ModelObject>()
   /** Called before each operation; may throw to make it fail, or return true to let it happen and fail after. */
   beforeWrite: (oid: string) => boolean = () => false
+  /** without it drivers answer EOPNOTSUPP */
+  listsSnaps = true
   writes = 0
   reads = 0
   private lastSnap = 10n
@@ -243,6 +245,7 @@ class ModelIoCtx {
 
   async listSnaps(oid: string): Promise<SnapSet> {
     await turn()
+    if (!this.pool.listsSnaps) throw this.pool.error(Errno.EOPNOTSUPP, 'listSnaps', oid)
     return this.pool.listSnaps(oid)
   }
 }

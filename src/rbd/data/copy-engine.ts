@@ -127,6 +127,7 @@ export async function copyImage(request: CopyRequest): Promise<CopyResult> {
     const maps = await DestinationMaps.open(destination, objectMap, initial, steps, diff, firstObject, { nextWork, isNew })
     const copier = new ObjectCopier({
       fromSnap,
+      from: view(source.data.duplicate({ readSnap: fromSnap === 0n ? NO_SNAP : fromSnap })),
       fromObjects: objectsAt(fromSnap),
       steps: steps.map((step) => ({
         sourceSnap: step.sourceSnap,
@@ -139,6 +140,7 @@ export async function copyImage(request: CopyRequest): Promise<CopyResult> {
       objectSize: layout.objectSize,
       hidesParent: destination.header.parent !== undefined,
       isNew,
+      expectsData: diff.known,
       leftovers: request.leftovers ?? false,
       maps,
       byteBudget: request.byteBudget,

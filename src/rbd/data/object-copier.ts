@@ -7,6 +7,7 @@ import { ReadOperation, WriteOperation } from '../../rados/operation.ts'
 import { dataObjectName } from '../names.ts'
 import type { BufferPool } from './buffer-pool.ts'
 import type { DestinationMaps, StepOutcome } from './destination-maps.ts'
+import { compareSnapshots } from './compared-snap-set.ts'
 import { changeBetween, cloneAt, type ObjectChange } from './extent-diff.ts'
 import { coalesce, readPieces, writeParts, writeWhole, type ObjectWrite, type ReadPart } from './object-writes.ts'
 
@@ -23,6 +24,8 @@ export interface StepViews {
 
 export interface CopierOptions {
   fromSnap: bigint
+  /** reads the source at `fromSnap` */
+  from: IoCtx
   /** objects of the source's image at `fromSnap` */
   fromObjects: number
   steps: readonly StepViews[]
@@ -31,6 +34,8 @@ export interface CopierOptions {
   objectSize: number
   /** Objects of the destination hide data of a parent: an empty one is not the same as none. */
   hidesParent: boolean
+  /** Objects that are to be copied are known to exist, not only looked for. */
+  expectsData: boolean
   /** Whether the object is known not to have existed at `fromSnap`. */
   isNew(object: number): boolean
   /** The destination may have objects that the source never had at any of the snapshots, whatever its object map says. */
@@ -131,20 +136,34 @@ export class ObjectCopier {
       return await steps[0]!.source.listSnaps(dataObjectName(sourcePrefix, object))
     } catch (error) {
       if (isErrno(error, Errno.ENOENT)) return undefined
+      if (isErrno(error, Errno.EOPNOTSUPP)) return this.compareSnapshots(object)
       throw error
     }
+  }
+
+  private compareSnapshots(object: number): Promise<SnapSet | undefined> {
+    const { fromSnap, from, steps, objectSize } = this.options
+    return this.withBuffer(2 * objectSize, (buffer) => {
+      let half = 0
+      return compareSnapshots([fromSnap, ...steps.map(({ sourceSnap }) => sourceSnap)], (snap) => {
+        half = 1 - half
+        const into = buffer.subarray(half * objectSize, (half + 1) * objectSize)
+        return this.readWhole(object, steps.find(({ sourceSnap }) => sourceSnap === snap)?.source ?? from, into)
+      })
+    })
   }
 
   /** The object was not there before and one step brings it: no need to ask for its clones. */
   private async copyNew(object: number, step: StepViews, result: ObjectCopied): Promise<void> {
     const { maps, objectSize } = this.options
-    const marked = maps.prepare(object, [{ exists: true, changed: true }])
-    marked.catch(() => undefined) // awaited before the write
+    const mark = () => maps.prepare(object, [{ exists: true, changed: true }])
+    const marked = this.options.expectsData ? mark() : undefined
+    marked?.catch(() => undefined) // awaited before the write
     const outcome = await this.withBuffer(objectSize, async (buffer) => {
       const data = await this.readWhole(object, step.source, buffer)
       if (data === undefined) return undefined
       result.bytesRead += data.length
-      await marked
+      await (marked ?? mark())
       return this.writeObject(object, step.destination, writeWhole(data, this.options.hidesParent), result)
     })
     let exists = outcome
