@@ -6,7 +6,7 @@ import { createMirroredPool, isPrimarySnapshot, replicaSnapshot, waitForState } 
 import { waitFor } from '../support/wait.ts'
 
 const POOL = 'crash'
-const KILLS = 6
+const KILLS = 4
 
 describeCeph('a daemon that is killed', (pair) => {
   beforeAll(() => createMirroredPool(pair.a, pair.b, POOL))
