@@ -9,7 +9,7 @@ const MIB = 2 ** 20
 // The yardstick itself: the stock daemon mirrors between the test's clusters, and the comparison sees a difference where there is one.
 describeCeph('test clusters with the stock daemon', (pair) => {
   it('mirror an image whose contents then compare equal, and unequal after a write', async () => {
-    await createMirroredPool(pair.a, pair.b, 'fixture', { direction: 'rx-only' })
+    await createMirroredPool(pair.a, pair.b, 'fixture')
     const { a, b } = await pair.connect()
     await pair.a.rbd('create', 'fixture/image', '--size', '64M')
     await using daemon = MirrorDaemon.start({ kind: 'stock', folder: pair.folder, cluster: pair.b.name })
