@@ -36,8 +36,18 @@ export async function applyImageState(
   for (const id of changes.protect) await protectSnapshotHere(local, id)
   const names = new Map(local.header.snapshots.filter(({ namespace }) => namespace.type === 'user').map(({ id, name }) => [id, name]))
   for (const { id, name } of orderRenames(changes.renameSnapshots, names)) await renameSnapshotHere(local, id, name)
-  if (changes.snapLimit !== undefined) await setSnapshotLimit(local, changes.snapLimit)
+  if (changes.snapLimit !== undefined) await applySnapshotLimit(local, changes.snapLimit)
   return changes
+}
+
+/** Below the number of snapshots that there are, mirror-snapshots included, a limit is refused: it waits for the next sync then. */
+async function applySnapshotLimit(local: Image, limit: bigint): Promise<void> {
+  try {
+    await setSnapshotLimit(local, limit)
+  } catch (error) {
+    if (!isErrno(error, Errno.ERANGE)) throw error
+    local.options.log.debug({ limit: String(limit) }, 'more snapshots than the limit of the primary')
+  }
 }
 
 /** What can't be switched on a living image is as it was made, on both sides. */

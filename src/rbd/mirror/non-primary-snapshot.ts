@@ -5,6 +5,7 @@ import type { SnapId } from '../../rados/io-ctx.ts'
 import { findSnapshotByName } from '../header.ts'
 import type { Image } from '../image.ts'
 import { createSnapshotHere } from '../operations/snapshot-create.ts'
+import { NO_SNAPSHOT_LIMIT, setSnapshotLimit } from '../operations/snapshot-edit.ts'
 import { writeImageState, type ImageState } from './image-state.ts'
 import { READS_AS_SYNCED } from './mirror-snapshot.ts'
 
@@ -59,11 +60,18 @@ export async function createCheckpoint(
   return createNamed(image, nonPrimarySnapshotName(globalImageId, image.options.random.uuid()), namespace, allocated)
 }
 
-/** The name is new for each attempt, so that a snapshot of that name is ours whatever became of the reply. */
+/**
+ * The name is new for each attempt, so that a snapshot of that name is ours whatever became of the reply. The limit of snapshots, which
+ * counts mirror-snapshots too, is the primary's to keep: it is lifted here, and set again with the rest of the image state.
+ */
 async function createNamed(image: Image, name: string, namespace: MirrorSnapshotNamespace, allocated: SnapId | undefined): Promise<SnapId> {
   try {
     return await createSnapshotHere(image, { name, namespace, snapId: allocated })
   } catch (error) {
+    if (isErrno(error, Errno.EDQUOT)) {
+      await setSnapshotLimit(image, NO_SNAPSHOT_LIMIT)
+      return createSnapshotHere(image, { name, namespace })
+    }
     if (!isErrno(error, Errno.EEXIST, Errno.ETIMEDOUT)) throw error
     const found = findSnapshotByName(await image.refresh(), 'mirror', name)
     if (!found) throw error
