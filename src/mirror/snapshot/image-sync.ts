@@ -1,4 +1,4 @@
-import { isCancelled } from '../../base/cancelled.ts'
+import { abortable, isCancelled } from '../../base/cancelled.ts'
 import { mirrorImageGet, mirrorImageSet, mirrorPeerList } from '../../cls/rbd/mirror-client.ts'
 import { Errno, isErrno } from '../../rados/errors.ts'
 import type { SnapId } from '../../rados/io-ctx.ts'
@@ -84,7 +84,7 @@ export class ImageSync {
     }
     const seconds = (clock.monotonic() - started) / 1000
     signal.throwIfAborted()
-    if (!(await this.stillThere(step.to.id))) return 'gone'
+    if (!(await this.stillThere(step.to.id, signal))) return 'gone'
     await this.finish(step, prepared)
     this.pristine = true
     return { seconds, bytes }
@@ -113,7 +113,7 @@ export class ImageSync {
     const { local } = this
     const demoted = isDemoted(to.namespace)
     const [imageState, mirrorPeerUuids] = await Promise.all([
-      describing('failed to retrieve remote snapshot image state', () => readImageState(this.remote.io, this.remote.id, to.id)),
+      describing('failed to retrieve remote snapshot image state', () => abortable(readImageState(this.remote.io, this.remote.id, to.id), signal)),
       demoted ? describing('failed to create local mirror snapshot', () => this.followers()) : new Set<string>(),
     ])
     const changes = planSnapshotChanges(this.sides(), base, to.id)
@@ -194,8 +194,8 @@ export class ImageSync {
   }
 
   /** Before its data goes, a snapshot leaves the header, or goes to the trash there. */
-  private async stillThere(remoteSnapId: SnapId): Promise<boolean> {
-    const header = await describing('failed to refresh remote image', () => this.remote.refresh())
+  private async stillThere(remoteSnapId: SnapId, signal: AbortSignal): Promise<boolean> {
+    const header = await describing('failed to refresh remote image', () => abortable(this.remote.refresh(), signal))
     return mirrorSnapshots(header.snapshots).some(({ id }) => id === remoteSnapId)
   }
 

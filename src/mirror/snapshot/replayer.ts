@@ -1,5 +1,5 @@
 import { unreachable } from '../../base/assert.ts'
-import { Cancelled, isCancelled } from '../../base/cancelled.ts'
+import { abortable, Cancelled, isCancelled } from '../../base/cancelled.ts'
 import { delay } from '../../base/clock.ts'
 import { Notifier } from '../../base/notifier.ts'
 import { Scope } from '../../base/scope.ts'
@@ -134,7 +134,13 @@ export class SnapshotReplayer implements Replayer {
 
   private async interruptIfPromoted(): Promise<void> {
     const { syncing } = this
-    await this.local.refreshIfNeeded()
+    try {
+      await this.local.refreshIfNeeded()
+    } catch (error) {
+      // the sync under way, or the next observation, hears of it too
+      this.context.log.debug({ err: error }, 'cannot look for a promotion')
+      return
+    }
     if (syncing && mustStop(this.observation(false))) syncing.abort(new Cancelled('the local image is being promoted'))
   }
 
@@ -145,7 +151,7 @@ export class SnapshotReplayer implements Replayer {
     for (;;) {
       signal.throwIfAborted()
       if (this.lost) throw this.lost
-      const observation = await this.observe()
+      const observation = await this.observe(signal)
       const step = planNext(observation)
       this.context.log.debug({ step: step.type }, 'planned')
       if (isOutcome(step)) return endOf(step)
@@ -177,15 +183,18 @@ export class SnapshotReplayer implements Replayer {
     return { type: 'transient', reason: 'the exclusive lock is held by another client' }
   }
 
-  private async observe(): Promise<Observation> {
+  /** What the local image says of a promotion is not kept waiting by a remote that does not answer. */
+  private async observe(signal: AbortSignal): Promise<Observation> {
     const all = this.refreshAll
     this.refreshAll = false
     const { context, local, remote } = this
+    const refreshingRemote = describing('failed to refresh remote image', () => abortable(all ? remote.refresh() : remote.refreshIfNeeded(), signal))
+    refreshingRemote.catch(() => undefined) // told below, unless nobody needs to know
     const [meta] = await Promise.all([
       describing('failed to load local image-meta', () => loadImageMeta(local.io, local.id, context.local.mirrorUuid)),
       describing('failed to refresh local image', () => (all ? local.refresh() : local.refreshIfNeeded())),
-      describing('failed to refresh remote image', () => (all ? remote.refresh() : remote.refreshIfNeeded())),
     ])
+    if (!meta.resyncRequested && !mustStop(this.observation(false))) await refreshingRemote
     return this.observation(meta.resyncRequested)
   }
 
@@ -250,12 +259,8 @@ export class SnapshotReplayer implements Replayer {
       }),
       describing('failed to unlink local peer from remote image', async () => {
         if (unlink.length === 0) return
-        await unlinkPeer(
-          this.remote,
-          unlink.map(({ id }) => id),
-          mirrorPeerUuid,
-          signal,
-        )
+        const ids = unlink.map(({ id }) => id)
+        await abortable(unlinkPeer(this.remote, ids, mirrorPeerUuid, signal), signal)
       }),
     ])
   }
@@ -269,7 +274,7 @@ export class SnapshotReplayer implements Replayer {
     for (let over = false; !over; ) {
       over = (await Promise.race([timeout, this.wakeUp.wait(clock, LOCK_TAKER_MS, scope.signal)])) === 'timeout'
       this.refreshAll = true
-      const step = planNext(await this.observe())
+      const step = planNext(await this.observe(scope.signal))
       if (isOutcome(step)) return endOf(step)
     }
     return { type: 'transient', reason: 'the exclusive lock was taken by another client' }
