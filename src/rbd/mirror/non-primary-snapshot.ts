@@ -69,6 +69,8 @@ async function createNamed(image: Image, name: string, namespace: MirrorSnapshot
     return await createSnapshotHere(image, { name, namespace, snapId: allocated })
   } catch (error) {
     if (isErrno(error, Errno.EDQUOT)) {
+      // a pool at its quota says the same, but of the snapshot's object map, with the snapshot made
+      if (findSnapshotByName(await image.refresh(), 'mirror', name)) throw error
       await setSnapshotLimit(image, NO_SNAPSHOT_LIMIT)
       return createSnapshotHere(image, { name, namespace })
     }
