@@ -21,11 +21,21 @@ export function syncPointPrefix(localMirrorUuid: string): string {
   return `.rbd-mirror.${localMirrorUuid}.`
 }
 
+/** Removes the snapshots of the primary that are noted as sync points, then the notes. */
+export async function removeSyncPoints(remote: Image, client: RemoteClient, signal: AbortSignal): Promise<void> {
+  const header = await remote.refreshIfNeeded()
+  for (const { snapName } of client.meta.syncPoints) {
+    const snapshot = findSnapshotByName(header, 'user', snapName)
+    if (snapshot) await removeSnapshot(remote, snapshot.id, { signal })
+  }
+  await client.update({ syncPoints: [] })
+}
+
 /**
  * Copies a primary image to a new local one, up to a snapshot made for it: the sync point. What is written meanwhile is in the journal, whose client
  * was registered before (ImageSync.cc). Noted in the client's data, so that any daemon can go on with it:
  *
- *     sync point noted → snapshot of the primary → user snapshots here → copy, noting how far → snapshot removed → client `replaying`
+ *     sync point noted → snapshot of the primary → user snapshots here → copy, noting how far → client `replaying` → snapshot removed → note removed
  */
 export class JournalImageSync {
   private notedAt: number
@@ -56,10 +66,8 @@ export class JournalImageSync {
       this.prepareSnapshots(snapshot, point, startsAnew, signal),
     )
     const bytes = await describing('failed to copy remote image', () => this.copy(snapshot, snapSeqs, resumeFrom, leftovers, signal))
-    await describing('failed to remove sync point', async () => {
-      await removeSnapshot(this.remote, snapshot.id, { signal })
-      await this.client.update({ state: 'replaying', syncPoints: [] })
-    })
+    await describing('failed to update client data', () => this.client.update({ state: 'replaying' }))
+    await describing('failed to remove sync point', () => removeSyncPoints(this.remote, this.client, signal))
     metrics.observeSync((clock.monotonic() - started) / 1000, bytes)
   }
 

@@ -14,7 +14,7 @@ import type { BootstrapEnd, ReplayEnd } from '../replayer.ts'
 import { describing } from '../snapshot/image-sync.ts'
 import { decideReplay } from './decide-replay.ts'
 import { EventApplier } from './event-applier.ts'
-import { JournalImageSync } from './image-sync.ts'
+import { JournalImageSync, removeSyncPoints } from './image-sync.ts'
 import { RemoteClient } from './remote-client.ts'
 import { JournalReplayer } from './replayer.ts'
 import { WindowWriter } from './window-writer.ts'
@@ -95,8 +95,11 @@ async function prepare(context: ImageContext, target: JournalTarget, opened: Ope
   if (decision.type === 'sync') {
     const image = (opened.remote ??= await openRemote())
     sync = { image, copy: new JournalImageSync(context, local, image, client) }
-  } else {
-    await opened.remote?.close()
+  } else if (client.meta.syncPoints.length > 0) {
+    // an earlier run ended between the copy and this
+    const image = (opened.remote = await openRemote())
+    await describing('failed to remove sync point', () => removeSyncPoints(image, client, signal))
+    await image.close()
   }
   const replayDelay = Number((await imageOption(local, 'rbd_mirroring_replay_delay')) ?? context.options.mirroringReplayDelay)
   const replayer = new JournalReplayer(context, {
