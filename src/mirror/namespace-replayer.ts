@@ -16,11 +16,13 @@ import { healthOf, REMOTE_UNREACHABLE, type ImageStatus } from './image-status.t
 import type { PoolContext } from './pool-context.ts'
 import { PoolWatcher, type ImageListing } from './pool-watcher.ts'
 import type { RemotePool } from './remote-pool.ts'
-import type { ImageCounts } from './service-status.ts'
+import type { ImageCounts, ServiceStatus } from './service-status.ts'
 import { StatusUpdater } from './status-updater.ts'
 
 /** How often a remote namespace without mirroring is looked at again. */
 const REMOTE_MODE_POLL_MS = 5_000
+/** So many images are called by their ids in one callout. */
+const MAX_NAMED = 3
 
 /** What the images of one stretch of replaying share. */
 interface RemoteSession {
@@ -58,6 +60,7 @@ export class NamespaceReplayer {
   /** images that neither side lists, with the number of local listings when that was found */
   private readonly vanished = new Map<string, number>()
   private reconcile: () => void = () => undefined
+  private readonly callouts: Record<'local' | 'remote', ReturnType<ServiceStatus['callout']>>
   private allStopped = false
 
   constructor(
@@ -76,8 +79,11 @@ export class NamespaceReplayer {
         this.reconcile()
         this.context.serviceStatus.touch()
       },
+      onUnreadable: (ids) => this.onUnreadable('local', ids),
       onImageUpdated: (id, enabled) => this.onImageUpdated(id, enabled),
     })
+    const { poolId, serviceStatus } = context
+    this.callouts = { local: serviceStatus.callout(poolId), remote: serviceStatus.callout(poolId) }
   }
 
   get name(): string {
@@ -98,6 +104,7 @@ export class NamespaceReplayer {
       signal.throwIfAborted()
     } finally {
       serviceStatus.setCounts(poolId, this.name, undefined)
+      this.callouts.local.set(undefined)
       for (const metrics of this.metrics.values()) metrics.remove()
       this.metrics.clear()
     }
@@ -133,6 +140,7 @@ export class NamespaceReplayer {
           this.reconcile()
           this.context.serviceStatus.touch()
         },
+        onUnreadable: (ids) => this.onUnreadable('remote', ids),
         onSilent: onDoubt,
         onImageUpdated: (id, enabled) => this.onImageUpdated(id, enabled),
       })
@@ -152,6 +160,7 @@ export class NamespaceReplayer {
     } finally {
       this.reconcile = () => undefined
       this.remote = undefined
+      this.callouts.remote.set(undefined)
       // the images stop first: their last statuses are then written by the updaters, which are still there
       await this.dropImages()
       await updating.close().finally(() => io.close())
@@ -348,6 +357,11 @@ export class NamespaceReplayer {
     this.localStatus.set(id, status)
     remoteStatus.set(id, status)
     if (!before || healthOf(before) !== healthOf(status)) this.context.serviceStatus.touch()
+  }
+
+  private onUnreadable(site: 'local' | 'remote', imageIds: readonly string[]): void {
+    const some = imageIds.slice(0, MAX_NAMED).join(', ') + (imageIds.length > MAX_NAMED ? ', …' : '')
+    this.callouts[site].set(imageIds.length === 0 ? undefined : { level: 'error', text: `unreadable mirroring entry on ${site} cluster: image ${some}` })
   }
 
   /** Somebody changed the image's mirroring on either side. */

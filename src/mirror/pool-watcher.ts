@@ -4,6 +4,8 @@ import { Notifier } from '../base/notifier.ts'
 import { Scope } from '../base/scope.ts'
 import { untilAborted } from '../base/until-aborted.ts'
 import { mirrorImageList } from '../cls/rbd/mirror-client.ts'
+import { MirrorImage } from '../cls/rbd/mirror-types.ts'
+import { decode } from '../encoding/codec.ts'
 import { MalformedInput } from '../encoding/malformed-input.ts'
 import { EBLOCKLISTED, Errno, isErrno } from '../rados/errors.ts'
 import type { IoCtx } from '../rados/io-ctx.ts'
@@ -12,6 +14,8 @@ import { decodeMirroringMessage, type MirroringMessage } from '../rbd/notify/mir
 import { keepWatch, type WatchDeps } from './watch-keeper.ts'
 
 const PAGE = 1024
+/** Of the omap keys of `rbd_mirroring` that hold an image's entry (cls/rbd/cls_rbd.cc). */
+const IMAGE_KEY_PREFIX = 'image_'
 /** Between two listings: notifications come in bursts when many images are enabled. */
 const MIN_INTERVAL_MS = 200
 /** A listing is renewed this often even if nobody notifies: a notification may be lost with its sender. */
@@ -26,12 +30,20 @@ export interface PoolWatcherEvents {
   onListing(images: ImageListing): void
   /** Somebody changed an image's mirroring (enabled, disabled, being disabled …). */
   onImageUpdated(globalImageId: string, enabled: boolean): void
+  /** Called with each listing: ids of images that are not in it because their entry makes no sense. */
+  onUnreadable(imageIds: readonly string[]): void
   /** The cluster seems not to answer, or to have lost its record of mirroring. */
   onSilent?(): void
 }
 
+export interface MirrorImagesFound {
+  images: Map<string, string>
+  /** ids of images whose entry makes no sense */
+  unreadable: string[]
+}
+
 /** Reads all pages. ENOENT (mirroring was never enabled there) gives an empty listing. */
-export async function listMirrorImages(io: IoCtx): Promise<Map<string, string>> {
+export async function listMirrorImages(io: IoCtx): Promise<MirrorImagesFound> {
   const images = new Map<string, string>()
   try {
     for (let startAfter = ''; ; ) {
@@ -40,11 +52,32 @@ export async function listMirrorImages(io: IoCtx): Promise<Map<string, string>> 
         images.set(globalImageId, imageId)
         startAfter = imageId
       }
-      if (found.size < PAGE) return images
+      if (found.size < PAGE) return { images, unreadable: [] }
     }
   } catch (error) {
-    if (isErrno(error, Errno.ENOENT)) return images
+    if (isErrno(error, Errno.ENOENT)) return { images: new Map(), unreadable: [] }
+    // a single entry that makes no sense has the OSD refuse all of them
+    if (isErrno(error, Errno.EIO)) return listOneByOne(io)
     throw error
+  }
+}
+
+async function listOneByOne(io: IoCtx): Promise<MirrorImagesFound> {
+  const images = new Map<string, string>()
+  const unreadable: string[] = []
+  for (let after = ''; ; ) {
+    const { entries, more } = await io.omapGet(RBD_MIRRORING, after, IMAGE_KEY_PREFIX, PAGE)
+    for (const [key, value] of entries) {
+      after = key
+      const imageId = key.slice(IMAGE_KEY_PREFIX.length)
+      try {
+        images.set(decode(MirrorImage, value, key).globalImageId, imageId)
+      } catch (error) {
+        if (!(error instanceof MalformedInput)) throw error
+        unreadable.push(imageId)
+      }
+    }
+    if (!more || entries.size === 0) return { images, unreadable }
   }
 }
 
@@ -95,7 +128,10 @@ export class PoolWatcher {
     for (;;) {
       await this.notifier.wait(clock, waitMs, signal)
       try {
-        this.events.onListing(await listMirrorImages(this.io))
+        const { images, unreadable } = await listMirrorImages(this.io)
+        if (unreadable.length > 0) log.warn({ imageIds: unreadable }, 'cannot read the mirroring entries of some images')
+        this.events.onUnreadable(unreadable)
+        this.events.onListing(images)
         waitMs = REFRESH_MS
       } catch (error) {
         if (isCancelled(error) || isErrno(error, EBLOCKLISTED)) throw error
