@@ -8,7 +8,7 @@ import type { IoCtx } from '../rados/io-ctx.ts'
 import { ReadOperation } from '../rados/operation.ts'
 import { JournalMetadata } from './metadata.ts'
 import { journalDataName, journalDataPrefix, journalHeaderName } from './names.ts'
-import { JournalPlayer, type PlayerLimits } from './player.ts'
+import { defaultPlayerLimits, JournalPlayer, type PlayerLimits } from './player.ts'
 import { JournalRecorder } from './recorder.ts'
 import { removeSet, trimJournal } from './trimmer.ts'
 
@@ -57,7 +57,7 @@ export class Journal {
    */
   play(
     committed: readonly ObjectPosition[],
-    limits: Partial<PlayerLimits> = {},
+    limits: PlayerLimits = defaultPlayerLimits,
     changed = new Notifier(),
   ): { player: JournalPlayer; detach: () => void } {
     const player = new JournalPlayer({

@@ -34,7 +34,7 @@ export class ObjectReader {
   constructor(
     readonly objectNumber: number,
     private readonly read: ReadObject,
-    private readonly maxFetchBytes: number,
+    private readonly limits: { readonly maxFetchBytes: number },
   ) {}
 
   /** The oldest entry that was not taken yet. */
@@ -60,14 +60,15 @@ export class ObjectReader {
     const entry = this.queue[this.head]!
     this.queued -= entry.data.length
     this.head++
-    if (this.head < this.queue.length) return
-    this.queue.length = 0
+    // what was taken must not be held, also if the queue is never empty
+    if (this.head * 2 < this.queue.length) return
+    this.queue.splice(0, this.head)
     this.head = 0
   }
 
   /** Fetches more in the background unless that is under way, the buffer is full, or the end was seen at `activeSet`. */
   prefetch(activeSet: number): void {
-    if (this.damage || this.endSeen >= activeSet || this.queued >= this.maxFetchBytes) return
+    if (this.damage || this.endSeen >= activeSet || this.queued >= this.limits.maxFetchBytes) return
     this.fetch(activeSet).catch((error: unknown) => (this.fetchFailed ??= { error }))
   }
 
@@ -106,12 +107,12 @@ export class ObjectReader {
 
   private async fetchOnce(activeSet: number): Promise<void> {
     const kept = this.tail.length
-    const size = Math.max(this.fetchBytes, this.wanted - kept)
+    const size = Math.max(Math.min(this.fetchBytes, this.limits.maxFetchBytes), this.wanted - kept)
     const buffer = Buffer.allocUnsafeSlow(kept + size)
     const got = await this.read(this.objectNumber, this.offset, buffer.subarray(kept))
     if (got < size) this.endSeen = Math.max(this.endSeen, activeSet)
-    if (got === size) this.fetchBytes = Math.min(this.fetchBytes * 2, this.maxFetchBytes)
-    else if (got < this.fetchBytes / 4) this.fetchBytes = Math.max(MIN_FETCH_BYTES, this.fetchBytes / 2)
+    if (got === size) this.fetchBytes = Math.min(this.fetchBytes * 2, this.limits.maxFetchBytes)
+    else if (got < size / 4) this.fetchBytes = Math.max(MIN_FETCH_BYTES, this.fetchBytes / 2)
     if (got === 0) return
     this.tail.copy(buffer)
     const base = this.offset - kept

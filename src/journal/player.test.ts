@@ -4,7 +4,7 @@ import { Notifier } from '../base/notifier.ts'
 import type { ObjectPosition } from '../cls/journal/types.ts'
 import { advancePositions } from './commit-position.ts'
 import { ENTRY_OVERHEAD, encodeEntry } from './entry.ts'
-import { JournalPlayer, type Played, type PlayedEntry, type PlayerLimits } from './player.ts'
+import { defaultPlayerLimits, JournalPlayer, type Played, type PlayedEntry, type PlayerLimits } from './player.ts'
 
 /** A journal in memory, written the way JournalRecorder.cc does: a set is closed when one of its objects is full. */
 class FakeJournal {
@@ -66,7 +66,7 @@ class FakeJournal {
       this.reads++
       return this.objects.get(objectNumber)?.copy(into, 0, offset) ?? 0
     }
-    const player = new JournalPlayer({ metadata: this, readObject, committed, clock, changed: new Notifier(), limits })
+    const player = new JournalPlayer({ metadata: this, readObject, committed, clock, changed: new Notifier(), limits: { ...defaultPlayerLimits, ...limits } })
     return { player, elapsed: () => now }
   }
 }

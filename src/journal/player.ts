@@ -27,13 +27,14 @@ export type Played =
   /** an entry that has to exist before one that does; `objectNumber` is where the later one lies */
   | { type: 'missing'; tagTid: bigint; entryTid: bigint; objectNumber: number }
 
+/** Read each time they are needed: they may change. */
 export interface PlayerLimits {
-  /** most bytes fetched at once from an object, and buffered of it */
-  maxFetchBytes: number
+  /** most bytes fetched at once from an object, and buffered of it; a larger entry is fetched nevertheless */
+  readonly maxFetchBytes: number
   /** bytes of payload after which a batch is given out */
-  maxBatchBytes: number
+  readonly maxBatchBytes: number
   /** milliseconds between looks at a journal in which nothing happens */
-  maxPollMs: number
+  readonly maxPollMs: number
 }
 
 export const defaultPlayerLimits: PlayerLimits = { maxFetchBytes: 4 * 1024 * 1024, maxBatchBytes: 4 * 1024 * 1024, maxPollMs: 5_000 }
@@ -51,7 +52,7 @@ export interface PlayerOptions {
   clock: Clock
   /** woken when something may have happened in the journal */
   changed: Notifier
-  limits?: Partial<PlayerLimits>
+  limits?: PlayerLimits
 }
 
 /** Where playing stands: at the beginning, within a tag, or before the first entry of the tag that follows `after`. */
@@ -76,7 +77,7 @@ export class JournalPlayer {
   private refreshedAt = -Infinity
 
   constructor(private readonly options: PlayerOptions) {
-    this.limits = { ...defaultPlayerLimits, ...options.limits }
+    this.limits = options.limits ?? defaultPlayerLimits
     const { splayWidth, minimumSet } = options.metadata
     const committed = new Map(options.committed.map((position) => [position.objectNumber % splayWidth, position.objectNumber]))
     for (let offset = 0; offset < splayWidth; offset++) {
@@ -118,7 +119,7 @@ export class JournalPlayer {
   }
 
   private newReader(objectNumber: number): ObjectReader {
-    return new ObjectReader(objectNumber, this.options.readObject, this.limits.maxFetchBytes)
+    return new ObjectReader(objectNumber, this.options.readObject, this.limits)
   }
 
   /** What can be done with what has been fetched. */

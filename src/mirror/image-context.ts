@@ -1,6 +1,7 @@
 import type PQueue from 'p-queue'
 import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
+import type { MemoryShare } from '../base/memory-share.ts'
 import type { Random } from '../base/random.ts'
 import type { Semaphore } from '../base/semaphore.ts'
 import type { ImageMetrics } from '../observability/metrics.ts'
@@ -45,6 +46,8 @@ export interface SharedLimits {
   readonly byteBudget: Semaphore
   /** large buffers for data on its way, kept for reuse */
   readonly buffers: BufferPool
+  /** what journals may hold of what was fetched and not written yet */
+  readonly journalMemory: MemoryShare
 }
 
 /**

@@ -1,6 +1,7 @@
 import { Backoff } from '../base/backoff.ts'
 import { isCancelled } from '../base/cancelled.ts'
 import { delay } from '../base/clock.ts'
+import { MemoryShare } from '../base/memory-share.ts'
 import { Scope } from '../base/scope.ts'
 import { Semaphore } from '../base/semaphore.ts'
 import { untilAborted } from '../base/until-aborted.ts'
@@ -10,7 +11,7 @@ import { BufferPool } from '../rbd/data/buffer-pool.ts'
 import { offerCommands, type Commanded } from './admin-commands.ts'
 import { ClusterWatcher, type ClusterState } from './cluster-watcher.ts'
 import type { MirrorDaemonOptions } from './daemon-options.ts'
-import { BYTE_BUDGET } from './options.ts'
+import { BYTE_BUDGET, JOURNAL_MEMORY, JOURNAL_MEMORY_EACH } from './options.ts'
 import { describePeer, diffPoolPeers, type MirroredPool, type PoolPeer } from './peers.ts'
 import { PoolMetaCache } from './pool-meta-cache.ts'
 import { PoolReplayer } from './pool-replayer.ts'
@@ -35,6 +36,7 @@ export class MirrorDaemon implements Commanded {
   private readonly poolMeta = new PoolMetaCache()
   private readonly byteBudget = new Semaphore(BYTE_BUDGET)
   private readonly buffers = new BufferPool(BYTE_BUDGET / 2)
+  private readonly journalMemory = new MemoryShare(JOURNAL_MEMORY, JOURNAL_MEMORY_EACH)
   private siteName = ''
   private manualStop = false
   private changes: Promise<void> = Promise.resolve()
@@ -141,6 +143,7 @@ export class MirrorDaemon implements Commanded {
       peer,
       byteBudget: this.byteBudget,
       buffers: this.buffers,
+      journalMemory: this.journalMemory,
       pools: this.poolMeta,
       serviceStatus: this.serviceStatus,
       bootstrap: this.bootstrap,

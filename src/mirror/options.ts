@@ -34,3 +34,7 @@ export interface MirrorOptions {
 export const MAX_IMAGE_STARTS = 16
 /** Bytes in flight of all copies and replays of a daemon. */
 export const BYTE_BUDGET = 64 * 1024 * 1024
+/** Bytes of journals that all replays of a daemon hold together, fetched or waiting to be written. */
+export const JOURNAL_MEMORY = 64 * 1024 * 1024
+/** The most of it for one journal. */
+export const JOURNAL_MEMORY_EACH = 24 * 1024 * 1024

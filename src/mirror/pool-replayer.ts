@@ -2,6 +2,7 @@ import PQueue from 'p-queue'
 import { Backoff } from '../base/backoff.ts'
 import { isCancelled } from '../base/cancelled.ts'
 import { delay } from '../base/clock.ts'
+import type { MemoryShare } from '../base/memory-share.ts'
 import type { Log } from '../base/log.ts'
 import { Scope } from '../base/scope.ts'
 import { Semaphore } from '../base/semaphore.ts'
@@ -51,6 +52,7 @@ export interface PoolReplayerOptions {
   readonly peer: PeerSpec
   readonly byteBudget: Semaphore
   readonly buffers: BufferPool
+  readonly journalMemory: MemoryShare
   readonly pools: PoolMetaCache
   readonly serviceStatus: ServiceStatus
   readonly bootstrap: Bootstrap
@@ -187,7 +189,7 @@ export class PoolReplayer implements Commanded {
   }
 
   private context(cluster: Cluster, localMirrorUuid: string, snapIds: SnapIdAllocator): PoolContext {
-    const { daemon, poolId, peer, pools, byteBudget, buffers, bootstrap, serviceStatus } = this.options
+    const { daemon, poolId, peer, pools, byteBudget, buffers, journalMemory, bootstrap, serviceStatus } = this.options
     const { metrics, adminCommands, options, clock, random } = daemon
     return {
       cluster,
@@ -195,7 +197,7 @@ export class PoolReplayer implements Commanded {
       peer,
       localMirrorUuid,
       pools,
-      limits: { imageSyncs: this.syncs, byteBudget, buffers },
+      limits: { imageSyncs: this.syncs, byteBudget, buffers, journalMemory },
       deletions: this.deletions,
       starts: new Semaphore(MAX_IMAGE_STARTS),
       snapIds,

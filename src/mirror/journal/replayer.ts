@@ -7,7 +7,8 @@ import { MalformedInput } from '../../encoding/malformed-input.ts'
 import { getTag } from '../../journal/tags.ts'
 import type { Journal } from '../../journal/journal.ts'
 import { journalDataName, journalDataPrefix } from '../../journal/names.ts'
-import type { PlayedEntry, Played } from '../../journal/player.ts'
+import { MIN_FETCH_BYTES } from '../../journal/object-reader.ts'
+import type { PlayedEntry, Played, PlayerLimits } from '../../journal/player.ts'
 import { EBLOCKLISTED, isErrno } from '../../rados/errors.ts'
 import type { Image } from '../../rbd/image.ts'
 import { EventEntry } from '../../rbd/journal/events.ts'
@@ -28,6 +29,8 @@ import { isOwnDemotion, localTagFor, type Sites } from './tag-chain.ts'
 const LOCK_WAIT_MS = 10_000
 /** While nothing comes, what was replayed is committed after so long, whatever the commit age. */
 const IDLE_COMMIT_MS = 500
+/** Fetched at once of each of a journal's objects: more is no faster. */
+const MAX_FETCH_BYTES = 2 * 1024 * 1024
 /** A replay that goes on reports this often. */
 const REPORT_MS = 1_000
 
@@ -155,7 +158,8 @@ export class JournalReplayer implements Replayer {
     if (refusal) return refusal
     if (sync) await sync.copy.run(signal)
     await this.loadTags()
-    const { player, detach } = remoteJournal.play(client.committed, { maxPollMs: this.context.options.journalPollAge * 1000 }, this.wakeUp)
+    const leave = this.context.limits.journalMemory.join()
+    const { player, detach } = remoteJournal.play(client.committed, this.playerLimits(), this.wakeUp)
     try {
       this.report()
       for (;;) {
@@ -172,6 +176,25 @@ export class JournalReplayer implements Replayer {
       }
     } finally {
       detach()
+      leave()
+    }
+  }
+
+  /** Half of what this journal may hold is for what has been fetched, half for what waits to be written. */
+  private playerLimits(): PlayerLimits {
+    const { options, limits } = this.context
+    const { splayWidth } = this.replayed.remoteJournal.metadata
+    const half = () => limits.journalMemory.share / 2
+    return {
+      get maxFetchBytes() {
+        return Math.min(MAX_FETCH_BYTES, Math.max(MIN_FETCH_BYTES, Math.floor(half() / splayWidth)))
+      },
+      get maxBatchBytes() {
+        return half()
+      },
+      get maxPollMs() {
+        return options.journalPollAge * 1000
+      },
     }
   }
 
@@ -195,7 +218,7 @@ export class JournalReplayer implements Replayer {
 
   private async replayEntries(entries: readonly PlayedEntry[], signal: AbortSignal): Promise<void> {
     const { applier } = this.replayed
-    const { clock, options } = this.context
+    const { clock, options, limits } = this.context
     for (const entry of entries) {
       if (entry.tagTid !== this.tagTid) await this.enterTag(entry.tagTid)
       const { event, timestamp } = decodeEvent(entry)
@@ -207,6 +230,7 @@ export class JournalReplayer implements Replayer {
       this.tracker.add(entry, applier.unfinished > 0)
       if (writtenAt > this.newestTimestamp) this.newestTimestamp = writtenAt
       if (outcome === 'safe') this.safe()
+      else if (this.batch.bytes >= limits.journalMemory.share / 2) await this.makeSafe()
       if (event.type === 'opFinish') this.reportName()
       if (event.type === 'demotePromote' && this.tags.get(entry.tagTid)?.mirrorUuid === ORPHAN_MIRROR_UUID) {
         this.demoted = true
