@@ -42,6 +42,7 @@ export class ClusterWatcher {
   /** what was read of each peer last; what can't be read at the moment stays as it was */
   private readonly configs = new Map<string, PeerConfig>()
   private readonly freshConfigs = new Set<string>()
+  private readonly unreadable = new Set<bigint>()
   private readonly configReads = new Map<string, number>()
   private configsReadAt = -Infinity
   private siteName = ''
@@ -131,12 +132,15 @@ export class ClusterWatcher {
       const results = await io.read(RBD_MIRRORING, operation)
       if (mirrorModeGet.result(results, mode) === 'disabled') return undefined
       peers = mirrorPeerList.result(results, list)
+      this.unreadable.delete(id)
     } catch (error) {
       if (isErrno(error, Errno.ENOENT)) return undefined
       if (isCancelled(error) || isErrno(error, EBLOCKLISTED)) throw error
       if (isErrno(error, Errno.EPERM, Errno.EACCES)) return withoutPeers({ level: 'warning', text: 'access denied' })
-      this.options.log.warn({ pool: name, err: error }, 'cannot read the mirroring settings of a pool')
-      if (error instanceof MalformedInput) return withoutPeers({ level: 'error', text: 'mirroring peer list failed' })
+      const level = this.unreadable.has(id) ? 'debug' : 'warn' // once is enough
+      this.unreadable.add(id)
+      this.options.log[level]({ pool: name, err: error }, 'cannot read the mirroring settings of a pool')
+      if (error instanceof MalformedInput || isErrno(error, Errno.EIO)) return withoutPeers({ level: 'error', text: 'mirroring peer list failed' })
       return withoutPeers({ level: 'warning', text: 'mirroring mode query failed' })
     }
     const specs: PeerSpec[] = []

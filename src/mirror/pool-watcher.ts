@@ -149,7 +149,7 @@ export class PoolWatcher {
     } catch (error) {
       if (!(error instanceof MalformedInput)) throw error
       this.deps.log.warn({ err: error }, 'cannot read a mirroring notification')
-      return
+      return this.notifier.wake() // the listing tells what it was about
     }
     if (message.type === 'unknown') return
     if (message.type === 'imageUpdated') this.events.onImageUpdated(message.globalImageId, message.state === 'enabled')

@@ -4,7 +4,9 @@ import type { Log } from '../base/log.ts'
 import type { Notifier } from '../base/notifier.ts'
 import { Scope } from '../base/scope.ts'
 import { mirrorPeerList, mirrorPeerPing, mirrorUuidGet } from '../cls/rbd/mirror-client.ts'
-import type { MirrorPeer } from '../cls/rbd/mirror-types.ts'
+import { MirrorPeer } from '../cls/rbd/mirror-types.ts'
+import { decode } from '../encoding/codec.ts'
+import { MalformedInput } from '../encoding/malformed-input.ts'
 import type { Cluster } from '../rados/cluster.ts'
 import { EBLOCKLISTED, Errno, isErrno, RadosError } from '../rados/errors.ts'
 import type { IoCtx } from '../rados/io-ctx.ts'
@@ -16,6 +18,9 @@ const POLL_MS = 30_000
 const EAGER_POLL_MS = 1_000
 /** Failed polls in a row after which the connection is taken for dead; one is enough when it was doubted before. */
 const MAX_FAILURES = 2
+/** Of the omap keys of `rbd_mirroring` that hold a peer (cls/rbd/cls_rbd.cc). */
+const PEER_KEY_PREFIX = 'mirror_peer_'
+const MAX_PEERS = 1024
 /** How long a poll may take. */
 const POLL_LIMIT_MS = 8_000
 
@@ -65,8 +70,26 @@ export async function pollRemote(options: RemotePollOptions): Promise<RemotePool
     if (isCancelled(error) || isErrno(error, EBLOCKLISTED, Errno.ETIMEDOUT)) throw error
     log.warn({ err: error }, 'cannot ping the remote mirror peer') // the list below may know us all the same
   }
-  const peers = await mirrorPeerList.call(io, RBD_MIRRORING, undefined)
+  const peers = await readablePeers(io)
   return { mirrorUuid, mirrorPeerUuid: findOurselves(peers, siteName, localMirrorUuid)?.uuid ?? '' }
+}
+
+/** A single entry that makes no sense has the OSD refuse all of them: then they are read one by one. */
+async function readablePeers(io: IoCtx): Promise<MirrorPeer[]> {
+  try {
+    return await mirrorPeerList.call(io, RBD_MIRRORING, undefined)
+  } catch (error) {
+    if (!isErrno(error, Errno.EIO)) throw error
+  }
+  const { entries } = await io.omapGet(RBD_MIRRORING, '', PEER_KEY_PREFIX, MAX_PEERS)
+  return [...entries].flatMap(([key, value]) => {
+    try {
+      return [decode(MirrorPeer, value, key)]
+    } catch (error) {
+      if (error instanceof MalformedInput) return []
+      throw error
+    }
+  })
 }
 
 /** Why a remote pool can't be used any longer. */
