@@ -39,7 +39,7 @@ export interface PlayerLimits {
 
 export const defaultPlayerLimits: PlayerLimits = { maxFetchBytes: 4 * 1024 * 1024, maxBatchBytes: 4 * 1024 * 1024, maxPollMs: 5_000 }
 
-const minPollMs = 20
+const minPollMs = 30
 const pollGrowth = 1.5
 /** While nothing comes the header is read again at most this often. */
 const refreshMs = 1_000
@@ -221,7 +221,11 @@ export class JournalPlayer {
     if (this.pollDue) {
       this.pollDue = false
       await reader.fetchAnew(metadata.activeSet)
-      if (reader.front) return true
+      if (reader.front) {
+        // the entries after it lie in the other objects
+        await Promise.all(this.readers.map((other) => (other === reader || other.front ? undefined : other.fetchAnew(metadata.activeSet))))
+        return true
+      }
     }
     if (clock.monotonic() - this.refreshedAt >= refreshMs) {
       this.refreshedAt = clock.monotonic()
