@@ -19,6 +19,8 @@ import type { Step } from './plan.ts'
 import { planSnapshotChanges, remoteSnapIdOf, type SnapshotSides } from './snapshot-map.ts'
 import { syncSnapshots } from './sync-snapshots.ts'
 
+export const NO_IMAGE_STATE = 'failed to retrieve remote snapshot image state'
+
 /** What a step failed at, in the stock daemon's words, for the operator. */
 export class SyncFailure extends Error {
   constructor(
@@ -49,7 +51,7 @@ export interface SyncProgress extends CopyProgress {
   to: SnapId
 }
 
-type SyncStep = Extract<Step, { type: 'sync' | 'resume' }>
+export type SyncStep = Extract<Step, { type: 'sync' | 'resume' }>
 
 /** Both images open, and what syncing them needs. The exclusive lock of the local one must be held, if it has one. */
 export class ImageSync {
@@ -113,7 +115,7 @@ export class ImageSync {
     const { local } = this
     const demoted = isDemoted(to.namespace)
     const [imageState, mirrorPeerUuids] = await Promise.all([
-      describing('failed to retrieve remote snapshot image state', () => abortable(readImageState(this.remote.io, this.remote.id, to.id), signal)),
+      describing(NO_IMAGE_STATE, () => abortable(readImageState(this.remote.io, this.remote.id, to.id), signal)),
       demoted ? describing('failed to create local mirror snapshot', () => this.followers()) : new Set<string>(),
     ])
     const changes = planSnapshotChanges(this.sides(), base, to.id)

@@ -12,6 +12,8 @@ export interface Observation {
   remoteMirrorUuid: string
   /** what remote snapshots call us in `mirrorPeerUuids` */
   mirrorPeerUuid: string
+  /** remote snapshots that can't be synced to, with newer ones behind them */
+  passedOver?: ReadonlySet<SnapId>
 }
 
 /** A state that both images have had: what a delta starts from. */
@@ -175,7 +177,7 @@ function synced(base: Base | 'diverged' | 'unknown', complete: MirrorSnapshot | 
 /** Primary snapshots that wait for us and are newer than what the local image has, oldest first. */
 function candidates(observation: Observation, complete: MirrorSnapshot | undefined, base: Base): MirrorSnapshot[] {
   const after = complete && isNonPrimary(complete.namespace) ? complete.namespace.primarySnapId : base.remoteSnapId
-  return linked(observation).filter(({ id, namespace }) => isPrimary(namespace) && id > after)
+  return linked(observation).filter(({ id, namespace }) => isPrimary(namespace) && id > after && !observation.passedOver?.has(id))
 }
 
 /**

@@ -3,11 +3,13 @@ import { abortable, Cancelled, isCancelled } from '../../base/cancelled.ts'
 import { delay } from '../../base/clock.ts'
 import { Notifier } from '../../base/notifier.ts'
 import { Scope } from '../../base/scope.ts'
+import { MalformedInput } from '../../encoding/malformed-input.ts'
 import { EBLOCKLISTED, Errno, isErrno, RadosError, severityOf } from '../../rados/errors.ts'
+import type { SnapId } from '../../rados/io-ctx.ts'
 import type { Image } from '../../rbd/image.ts'
 import type { LockPolicy } from '../../rbd/lock-policy.ts'
 import { loadImageMeta } from '../../rbd/mirror/image-meta.ts'
-import { mirrorSnapshots } from '../../rbd/mirror/mirror-snapshot.ts'
+import { isPrimary, mirrorSnapshots } from '../../rbd/mirror/mirror-snapshot.ts'
 import { unlinkPeer } from '../../rbd/mirror/unlink-peer.ts'
 import { headerName } from '../../rbd/names.ts'
 import { encodeImageMessage } from '../../rbd/notify/image-messages.ts'
@@ -15,7 +17,7 @@ import { NOTIFY_TIMEOUT_MS } from '../../rbd/object-watcher.ts'
 import { removeSnapshot } from '../../rbd/operations/snapshot-remove.ts'
 import type { ImageContext } from '../image-context.ts'
 import type { Replayer, ReplayEnd } from '../replayer.ts'
-import { describing, ImageSync, SyncFailure } from './image-sync.ts'
+import { describing, ImageSync, NO_IMAGE_STATE, SyncFailure, type SyncStep } from './image-sync.ts'
 import { mustStop, planNext, type Observation, type Step } from './plan.ts'
 import { ReplayStatus } from './replay-status.ts'
 
@@ -25,6 +27,9 @@ const SAFETY_REFRESH_MS = 300_000
 const LOCK_WAIT_MS = 10_000
 /** Whoever took the lock away needs so long at most to say what for. */
 const LOCK_TAKER_MS = 5_000
+
+/** Doing the same step so often without effect is a fault of ours, or of the cluster's: not to be done in a hot loop. */
+const MAX_SAME_STEP = 5
 
 /**
  * What the owner of a snapshot-mode replica's lock answers. Whoever may ask for the lock gets it: only a promotion does, since
@@ -50,7 +55,9 @@ export class SnapshotReplayer implements Replayer {
   private readonly status: ReplayStatus
   private readonly sync: ImageSync
   private syncing: AbortController | undefined
+  private readonly passedOver = new Set<SnapId>()
   private refreshAll = false
+  private lastStep = { signature: '', times: 0 }
   private lockRequested = false
   private lost: Error | undefined
   private flushes: (() => void)[] = []
@@ -148,6 +155,7 @@ export class SnapshotReplayer implements Replayer {
     this.context.report({ type: 'name', name: this.local.header.name })
     const refusal = await describing('failed to lock local image', () => this.takeLock(signal))
     if (refusal) return refusal
+    await describing('failed to prune non-primary snapshot', () => this.removeTrashed(signal))
     for (;;) {
       signal.throwIfAborted()
       if (this.lost) throw this.lost
@@ -157,6 +165,7 @@ export class SnapshotReplayer implements Replayer {
       if (isOutcome(step)) return endOf(step)
       if (this.lockRequested) return await this.afterLockRequest(signal)
       if (step.type === 'idle') {
+        this.lastStep = { signature: '', times: 0 }
         this.report()
         const waiting = this.flushes
         this.flushes = []
@@ -164,7 +173,23 @@ export class SnapshotReplayer implements Replayer {
         if ((await this.wakeUp.wait(this.context.clock, SAFETY_REFRESH_MS, signal)) === 'timeout') this.refreshAll = true
         continue
       }
+      if (this.isStuck(step)) return { type: 'transient', reason: `replay makes no progress (${step.type})` }
       await this.act(step, signal)
+    }
+  }
+
+  /** A step that is planned again right after it was done was planned from what is not so: first both images are read anew. */
+  private isStuck(step: Action): boolean {
+    const signature = JSON.stringify(step, (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value instanceof Set ? [...(value as Set<string>)] : value))
+    if (signature !== this.lastStep.signature) this.lastStep = { signature, times: 0 }
+    if (++this.lastStep.times > 1) this.refreshAll = true
+    return this.lastStep.times > MAX_SAME_STEP
+  }
+
+  /** Mirror-snapshots whose removal a crash has cut short are in the trash, where nobody else looks for them. */
+  private async removeTrashed(signal: AbortSignal): Promise<void> {
+    for (const { id, namespace } of this.local.header.snapshots) {
+      if (namespace.type === 'trash' && namespace.originalType === 'mirror') await removeSnapshot(this.local, id, { signal })
     }
   }
 
@@ -207,6 +232,7 @@ export class SnapshotReplayer implements Replayer {
       localMirrorUuid: local.mirrorUuid,
       remoteMirrorUuid: remote.mirrorUuid,
       mirrorPeerUuid: remote.mirrorPeerUuid,
+      passedOver: this.passedOver,
     }
   }
 
@@ -242,6 +268,7 @@ export class SnapshotReplayer implements Replayer {
     } catch (error) {
       this.status.end()
       // the next observation says why it was interrupted
+      if (this.passOver(step, error)) return log.warn({ err: error, snapshot: String(step.to.id) }, 'a snapshot that can not be synced to is passed over')
       if (!syncing.signal.aborted || signal.aborted) throw error
       log.info({ reason: String(syncing.signal.reason) }, 'sync interrupted')
     } finally {
@@ -249,6 +276,18 @@ export class SnapshotReplayer implements Replayer {
       signal.removeEventListener('abort', forward)
     }
     this.report()
+  }
+
+  /** Whether a snapshot whose image state is missing or makes no sense is to be left out, because there is a newer one. */
+  private passOver({ to }: SyncStep, error: unknown): boolean {
+    if (!(error instanceof SyncFailure) || error.description !== NO_IMAGE_STATE) return false
+    if (!(error.cause instanceof MalformedInput) && !isErrno(error.cause, Errno.ENOENT)) return false
+    const { mirrorPeerUuid } = this.context.remote
+    const newer = mirrorSnapshots(this.remote.header.snapshots).some(
+      ({ id, namespace }) => id > to.id && namespace.complete && isPrimary(namespace) && namespace.mirrorPeerUuids.has(mirrorPeerUuid),
+    )
+    if (newer) this.passedOver.add(to.id)
+    return newer
   }
 
   private async tidy({ prune, unlink }: Extract<Step, { type: 'tidy' }>, signal: AbortSignal): Promise<void> {
