@@ -186,6 +186,11 @@ export class Image {
     return copyUpObject(this, object)
   }
 
+  /** After a change of ours whose outcome is unknown: the header is read again before it is used. */
+  headerDoubtful(): void {
+    this.stale = true
+  }
+
   /** For our own changes: tells the peers and reads the header again. */
   async headerChanged(): Promise<ImageHeader> {
     this.stale = true

@@ -68,7 +68,13 @@ async function withLock(lock: ExclusiveLock, task: () => Promise<void>): Promise
 export async function changeHeader(image: Image, change: () => Promise<void>): Promise<void> {
   await image.operations.run('header', async () => {
     await image.refreshIfNeeded()
-    await change()
+    try {
+      await change()
+    } catch (error) {
+      // what was done of it, or whether it was, only the cluster knows
+      image.headerDoubtful()
+      throw error
+    }
     await image.headerChanged()
   })
 }
