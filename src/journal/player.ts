@@ -223,7 +223,8 @@ export class JournalPlayer {
       await reader.fetchAnew(metadata.activeSet)
       if (reader.front) {
         // the entries after it lie in the other objects
-        await Promise.all(this.readers.map((other) => (other === reader || other.front ? undefined : other.fetchAnew(metadata.activeSet))))
+        const others = this.readers.filter((other) => other !== reader && !other.front)
+        await Promise.all(others.map((other) => other.fetchAnew(metadata.activeSet)))
         return true
       }
     }
