@@ -212,7 +212,7 @@ export class ImageSync {
       // a part that was copied by another run may have been written with the snapshot in the context
       const readsAsSynced = step.type === 'sync'
       if (readsAsSynced) await local.objectMap?.createSnapshot(snapId)
-      await completeNonPrimarySnapshot(local, snapId, 0, readsAsSynced)
+      await completeNonPrimarySnapshot(local, snapId, readsAsSynced)
       await local.headerChanged()
     })
   }

@@ -95,7 +95,7 @@ export async function setCopyProgress(image: Image, snapId: SnapId, copiedObject
  *
  * @param readsAsSynced whether all of it was written outside the snapshot's own context, see READS_AS_SYNCED
  */
-export async function completeNonPrimarySnapshot(image: Image, snapId: SnapId, totalObjects: number, readsAsSynced: boolean): Promise<void> {
-  const lastCopiedObjectNumber = readsAsSynced ? READS_AS_SYNCED : totalObjects
+export async function completeNonPrimarySnapshot(image: Image, snapId: SnapId, readsAsSynced: boolean): Promise<void> {
+  const lastCopiedObjectNumber = readsAsSynced ? READS_AS_SYNCED : 0
   await mirrorImageSnapshotSetCopyProgress.call(image.io, image.headerOid, { snapId, complete: true, lastCopiedObjectNumber })
 }
