@@ -12,7 +12,8 @@ import type { CephCluster } from '../support/ceph-cluster.ts'
 import { expectSameContent } from '../support/compare.ts'
 import type { MirrorDaemon } from '../support/daemon.ts'
 import { MIB, mirrorAndCompare, scribble, startDaemon, TESTED_DAEMON } from '../support/e2e.ts'
-import { createMirroredPool, mirrorPool, waitForState, waitForSync } from '../support/mirroring.ts'
+import { expectReplayed } from '../support/journal.ts'
+import { createMirroredPool, imageStatus, mirrorPool, waitForState, waitForSync } from '../support/mirroring.ts'
 import { ClusterPair } from '../support/pair.ts'
 import { freePorts } from '../support/ports.ts'
 import { RbdClient } from '../support/rbd.ts'
@@ -131,6 +132,24 @@ describe.skipIf(!haveCeph || TESTED_DAEMON === 'stock')('on a bad day', () => {
       await expectSameContent(a, b, 'restart/image', { snapshot: id })
     }
     await othersGoOn()
+  })
+
+  it('a frozen remote OSD is told while the local side goes on, and a remote monitor may be killed', async () => {
+    pair.a.pauseDaemon('osd.0')
+    const before = (await imageStatus(pair.b, 'steady/witness'))?.last_update
+    try {
+      const status = await waitForState(pair.b, 'steady/witness', 'up+unknown', /^remote cluster is unreachable$/)
+      expect(status.last_update).not.toBe(before)
+      await waitForCallout('steady', 'unable to connect to remote cluster')
+    } finally {
+      pair.a.resumeDaemon('osd.0')
+    }
+    await waitForState(pair.b, 'steady/witness', 'up+replaying')
+    await othersGoOn()
+    await pair.a.killDaemon('mon.x')
+    await pair.a.startDaemon('mon.x')
+    await othersGoOn()
+    await waitForCallout('steady', 'unable to connect to remote cluster', false)
   })
 
   it('a revoked key is told in a callout, and a new one is taken up', async () => {
@@ -353,6 +372,40 @@ describe.skipIf(!haveCeph || TESTED_DAEMON === 'stock')('on a bad day', () => {
       await mirrorAndCompare(pair, 'broken/other')
       await cure()
       await recovered()
+    })
+
+    it.each([
+      ['a', 'size'],
+      ['b', 'size'],
+      ['a', 'features'],
+      ['b', 'object_prefix'],
+    ] as const)('a header on site %s (%s) is told in the status', async (site, key) => {
+      const cure = await spoil(pair[site], `rbd_header.${await victimId(site)}`, key)
+      await restart()
+      await waitForGlobal('broken/victim', 'error')
+      await mirrorAndCompare(pair, 'broken/other')
+      await cure()
+      await recovered()
+    })
+
+    it.each([
+      ['a', 'client_'],
+      ['a', 'order'],
+      ['b', 'client_'],
+    ] as const)('a journal header on site %s (%s) is told in the status', async (site, key) => {
+      const spec = `broken/journal-${site}-${key.replace('_', '')}`
+      await pair.a.rbd('create', spec, '--size', '16M', '--image-feature', 'layering,exclusive-lock,journaling', '--journal-object-size', '1M')
+      await pair.a.rbd('mirror', 'image', 'enable', spec, 'journal')
+      await waitForState(pair.b, spec, 'up+replaying')
+      const cure = await spoil(pair[site], `journal.${await idOf(pair[site], spec)}`, key)
+      await daemon.admin(`rbd mirror restart ${spec}`)
+      await waitForState(pair.b, spec, 'up+error')
+      await mirrorAndCompare(pair, 'broken/other')
+      await cure()
+      const { a } = await pair.connect()
+      await a.with(spec, 'write', (image) => scribble(image))
+      await waitForState(pair.b, spec, 'up+replaying')
+      await expectReplayed(pair, spec)
     })
 
     it('an image state is told in the status, and the next one is as good', async () => {
