@@ -377,7 +377,7 @@ export class JournalReplayer implements Replayer {
         : `entry ${played.entryTid} of tag ${played.tagTid} is missing before what is in ${oid}`
     return {
       type: 'failed',
-      description: `replay completed with error: ${detail}; request a resync of this image`,
+      description: `replay completed with error: ${detail}; reset the journal of the primary image (rbd journal reset), then request a resync here`,
       error: new MalformedInput(`journal ${metadata.oid}`, detail),
     }
   }
