@@ -13,6 +13,7 @@ import type { MirrorOptions } from '../../src/mirror/options.ts'
 import type { ReplayEnd } from '../../src/mirror/replayer.ts'
 import { Metrics } from '../../src/observability/metrics.ts'
 import type { Cluster } from '../../src/rados/cluster.ts'
+import { MemoryShare } from '../../src/base/memory-share.ts'
 import { BufferPool } from '../../src/rbd/data/buffer-pool.ts'
 import { RBD_DIRECTORY, RBD_MIRRORING } from '../../src/rbd/names.ts'
 import type { CephCluster } from './ceph-cluster.ts'
@@ -58,7 +59,12 @@ async function contextOf({ local, remote }: { local: Cluster; remote: Cluster },
     clock: systemClock,
     random: systemRandom,
     log,
-    limits: { imageSyncs: new PQueue({ concurrency: 1 }), byteBudget: new Semaphore(64 * 2 ** 20), buffers: new BufferPool(32 * 2 ** 20) },
+    limits: {
+      imageSyncs: new PQueue({ concurrency: 1 }),
+      byteBudget: new Semaphore(64 * 2 ** 20),
+      buffers: new BufferPool(32 * 2 ** 20),
+      journalMemory: new MemoryShare(64 * 2 ** 20, 16 * 2 ** 20),
+    },
     snapIds: { take: () => localIo.createSelfManagedSnap(), giveBack: () => undefined },
     options: options as MirrorOptions,
     metrics: new Metrics().image({ pool, namespace: '', peer: 'a', globalImageId }),
