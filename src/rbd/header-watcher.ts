@@ -37,7 +37,8 @@ export interface PeerAnswer {
 
 /** What the image does when its peers speak. */
 export interface HeaderWatcherHandlers {
-  headerUpdated(): void
+  /** `own`: it was announced by {@link HeaderWatcher.notifyHeaderUpdate}, so that nothing is new. */
+  headerUpdated(own: boolean): void
   /** A peer has, or no longer has, the exclusive lock. */
   lockAcquired(): void
   lockReleased(): void
@@ -73,6 +74,8 @@ export class HeaderWatcher {
   /** errno of each finished request, oldest first */
   private readonly completedRequests = new Map<string, { errno: number; expires: number }>()
   private owner: ClientId = noClient
+  /** announcements of our own that are under way */
+  private announcing = 0
   private readonly clock: Clock
   private readonly log: Log
 
@@ -122,10 +125,13 @@ export class HeaderWatcher {
 
   /** Tells all watchers to read the header again; peers that don't answer in time are not waited for. */
   async notifyHeaderUpdate(): Promise<void> {
+    this.announcing++
     try {
       await this.send({ type: 'headerUpdate' })
     } catch (error) {
       if (!isErrno(error, Errno.ETIMEDOUT, Errno.ENOENT)) throw error
+    } finally {
+      this.announcing--
     }
   }
 
@@ -211,15 +217,16 @@ export class HeaderWatcher {
       this.log.warn({ oid: this.oid, error: error.message, notifier: String(notification.notifierId) }, 'malformed image notification')
       return notification.ack()
     }
-    const answer = this.answer(message)
+    const own = this.announcing > 0 && notification.notifierId === this.options.instanceId
+    const answer = this.answer(message, own)
     notification.ack(answer === undefined ? undefined : encodeResponse(-answer))
   }
 
   /** What a message is acknowledged with: an errno (0 for success), or nothing where it does not concern us. */
-  private answer(message: ImageMessage): number | undefined {
+  private answer(message: ImageMessage, own: boolean): number | undefined {
     switch (message.type) {
       case 'headerUpdate':
-        this.handlers.headerUpdated()
+        this.handlers.headerUpdated(own)
         return 0
       case 'acquiredLock':
         return this.peerAcquired(message.clientId)

@@ -137,9 +137,11 @@ export class Image {
     return this.queued
   }
 
-  /** Reads the header only if it is known to have changed. */
+  /** Reads the header only if it is known to have changed; a read under way is waited for. */
   async refreshIfNeeded(): Promise<ImageHeader> {
-    return this.stale ? this.refresh() : this.current
+    if (this.queued) return this.queued
+    if (this.stale) return this.refresh()
+    return this.running ?? this.current
   }
 
   /** The data objects' head, to be written under the snap context of the header as it was read last. */
@@ -261,7 +263,7 @@ export class Image {
       this.headerOid,
       { clock, random, log, instanceId: cluster.instanceId },
       {
-        headerUpdated: () => this.updated(),
+        headerUpdated: (own) => this.updated(own),
         lockAcquired: () => this.lock?.peerNotified(),
         lockReleased: () => this.lock?.peerNotified(),
         lockRequested: (force) => this.lock?.lockRequested(force),
@@ -292,8 +294,9 @@ export class Image {
     Object.assign(this, { watcher, lock } satisfies Partial<Image>)
   }
 
-  private updated(): void {
-    this.stale = true
+  /** What we have announced ourselves has been read already, but whoever listens has to hear of it. */
+  private updated(own = false): void {
+    if (!own) this.stale = true
     for (const listener of [...this.updateListeners]) listener()
   }
 
