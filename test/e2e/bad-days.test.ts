@@ -52,6 +52,12 @@ describe.skipIf(!haveCeph || TESTED_DAEMON === 'stock')('on a bad day', () => {
     })
   }
 
+  async function journalImage(spec: string): Promise<void> {
+    await pair.a.rbd('create', spec, '--size', '32M', '--image-feature', 'layering,exclusive-lock,object-map,fast-diff,journaling', '--journal-object-size', '1M')
+    await pair.a.rbd('mirror', 'image', 'enable', spec, 'journal')
+    await waitForState(pair.b, spec, 'up+replaying')
+  }
+
   /** Another image of another pool is synced now, whatever goes on. */
   async function othersGoOn(timeout = 15_000): Promise<void> {
     const { a } = await pair.connect()
@@ -84,18 +90,22 @@ describe.skipIf(!haveCeph || TESTED_DAEMON === 'stock')('on a bad day', () => {
     await createMirroredPool(pair.a, pair.b, 'full')
     await mirroredImage('full/image', '64M')
     await mirrorAndCompare(pair, 'full/image')
+    await journalImage('full/journaled')
     await pair.b.ceph('osd', 'pool', 'set-quota', 'full', 'max_bytes', String(4 * MIB))
     await waitFor('the pool to be full', async () => (await pair.b.ceph('osd', 'dump')).includes('full_quota'))
     const id = await a.with('full/image', 'write', async (image) => {
       for (let offset = 0; offset < 64; offset += 4) await image.write(offset * MIB, randomBytes(2 * MIB))
       return image.mirrorSnapshot()
     })
+    await a.with('full/journaled', 'write', (image) => scribble(image))
     await waitForStored('full/image', 'error', /no space left on cluster/)
+    await waitForStored('full/journaled', 'error', /no space left on cluster/)
     await othersGoOn()
     await pair.b.ceph('osd', 'pool', 'set-quota', 'full', 'max_bytes', '0')
     await waitForSync(a, b, 'full/image', { primarySnapId: id })
     await expectSameContent(a, b, 'full/image', { snapshot: id })
     await waitForState(pair.b, 'full/image', 'up+replaying')
+    await expectReplayed(pair, 'full/journaled')
   })
 
   async function callouts(pool: string): Promise<string[]> {
@@ -227,15 +237,19 @@ describe.skipIf(!haveCeph || TESTED_DAEMON === 'stock')('on a bad day', () => {
     await createMirroredPool(pair.a, pair.b, 'blocked')
     await mirroredImage('blocked/image', '128M')
     await mirrorAndCompare(pair, 'blocked/image')
+    await journalImage('blocked/journaled')
     const before = await instanceOf('blocked')
     const id = await a.with('blocked/image', 'write', async (image) => {
       for (let offset = 0; offset < 128; offset += 4) await image.write(offset * MIB, randomBytes(2 * MIB))
       return image.mirrorSnapshot()
     })
+    await a.with('blocked/journaled', 'write', (image) => scribble(image))
     await blocklistWatchers(pair.b, 'blocked', 'rbd_mirror_leader')
+    await a.with('blocked/journaled', 'write', (image) => scribble(image))
     try {
       await waitForSync(a, b, 'blocked/image', { primarySnapId: id })
       await expectSameContent(a, b, 'blocked/image', { snapshot: id })
+      await expectReplayed(pair, 'blocked/journaled')
       await waitFor('a new instance', async () => ((await instanceOf('blocked')) ?? 0n) > before!)
       await mirrorAndCompare(pair, 'blocked/image')
       await othersGoOn()
@@ -424,9 +438,7 @@ describe.skipIf(!haveCeph || TESTED_DAEMON === 'stock')('on a bad day', () => {
       ['b', 'client_'],
     ] as const)('a journal header on site %s (%s) is told in the status', async (site, key) => {
       const spec = `broken/journal-${site}-${key.replace('_', '')}`
-      await pair.a.rbd('create', spec, '--size', '16M', '--image-feature', 'layering,exclusive-lock,journaling', '--journal-object-size', '1M')
-      await pair.a.rbd('mirror', 'image', 'enable', spec, 'journal')
-      await waitForState(pair.b, spec, 'up+replaying')
+      await journalImage(spec)
       const cure = await spoil(pair[site], `journal.${await idOf(pair[site], spec)}`, key)
       await daemon.admin(`rbd mirror restart ${spec}`)
       await waitForStored(spec, 'error', /./)
