@@ -377,7 +377,7 @@ export class JournalReplayer implements Replayer {
         : `entry ${played.entryTid} of tag ${played.tagTid} is missing before what is in ${oid}`
     return {
       type: 'failed',
-      description: `replay completed with error: ${detail}; reset the journal of the primary image (rbd journal reset), then request a resync here`,
+      description: `replay completed with error: ${detail}; disable and enable mirroring of the primary image, which gives it a new journal`,
       error: new MalformedInput(`journal ${metadata.oid}`, detail),
     }
   }
