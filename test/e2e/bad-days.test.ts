@@ -268,6 +268,7 @@ describe.skipIf(!haveCeph || TESTED_DAEMON === 'stock')('on a bad day', () => {
     await createMirroredPool(pair.a, pair.b, 'deleted')
     await mirroredImage('deleted/image')
     await mirrorAndCompare(pair, 'deleted/image')
+    const replica = await idOf(pair.b, 'deleted/image')
     await pair.a.deletePool('deleted')
     await waitForCallout('deleted', 'unable to access remote pool')
     await waitForState(pair.b, 'deleted/image', 'up+unknown', /^remote cluster is unreachable$/)
@@ -276,6 +277,7 @@ describe.skipIf(!haveCeph || TESTED_DAEMON === 'stock')('on a bad day', () => {
     await waitForCallout('deleted', 'unable to initialize remote pool poller')
     await pair.a.rbd('mirror', 'pool', 'enable', 'deleted', 'image')
     await waitForState(pair.b, 'deleted/image', 'up+error', /^remote image does not exist$/)
+    expect(await idOf(pair.b, 'deleted/image')).toBe(replica)
     await pair.b.deletePool('deleted')
     await waitFor('the pool to be let go', async () => (await instanceOf('deleted')) === undefined)
     await othersGoOn()
@@ -449,6 +451,32 @@ describe.skipIf(!haveCeph || TESTED_DAEMON === 'stock')('on a bad day', () => {
       await waitForState(pair.b, spec, 'up+replaying')
       await expectReplayed(pair, spec)
     })
+
+    it.each(['snapshot', 'journal'])("a lost header of a primary in %s mode is told and does not cost the replica", async (mode) => {
+      const spec = mode === 'journal' ? 'broken/lost-journal' : 'broken/victim'
+      if (mode === 'journal') await journalImage(spec)
+      const replica = await idOf(pair.b, spec)
+      const id = await idOf(pair.a, spec)
+      const restore = await lose(pair.a, mode === 'journal' ? `journal.${id}` : `rbd_header.${id}`)
+      await daemon.admin(`rbd mirror restart ${spec}`)
+      await waitForStored(spec, 'error', /^error preparing remote image for replay$/)
+      await mirrorAndCompare(pair, 'broken/other')
+      expect(await idOf(pair.b, spec)).toBe(replica)
+      await restore()
+      await waitForState(pair.b, spec, 'up+replaying')
+    })
+
+    /** Removes an object that has its data in the omap; the returned function makes it again. */
+    async function lose(cluster: CephCluster, oid: string): Promise<() => Promise<void>> {
+      await using client = await RbdClient.connect(cluster)
+      const io = await client.pool('broken')
+      const { entries } = await io.omapGet(oid, '', '', 1000)
+      await io.remove(oid)
+      return async () => {
+        await using later = await RbdClient.connect(cluster)
+        await (await later.pool('broken')).write(oid, new WriteOperation().omapSet(entries))
+      }
+    }
 
     it('an image state is told in the status, and the next one is as good', async () => {
       const { a } = await pair.connect()

@@ -1,5 +1,5 @@
-import { isCancelled } from '../../base/cancelled.ts'
-import { mirrorImageGetImageId } from '../../cls/rbd/mirror-client.ts'
+import { abortable, isCancelled } from '../../base/cancelled.ts'
+import { mirrorImageGet, mirrorImageGetImageId } from '../../cls/rbd/mirror-client.ts'
 import { Errno, isErrno } from '../../rados/errors.ts'
 import type { IoCtx } from '../../rados/io-ctx.ts'
 import { Image } from '../../rbd/image.ts'
@@ -31,6 +31,9 @@ export const bootstrap: Bootstrap = async (context, signal) => {
     const decision = decideBootstrap({ local, remote, remoteMirrorUuid, linkedPeer: mirrorPeerUuid !== '' })
     context.log.debug({ decision: decision.type, ...(decision.type === 'end' && { end: decision.end.type }) }, 'bootstrap decided')
     if (decision.type !== 'end') return await open(context, decision, signal)
+    if (decision.end.type === 'remoteGone' && !(await abortable(hasRecord(context.remote.io), signal))) {
+      return { type: 'transient', reason: 'remote pool has no record of mirroring' }
+    }
     if (decision.end.type === 'localPrimary' && local && remote?.info.image.mode === 'journal') {
       await describing('error preparing remote image for replay', () =>
         RemoteClient.ensureRegistered(context.remote.io, remote.imageId, context.local.mirrorUuid, local.imageId),
@@ -45,11 +48,34 @@ export const bootstrap: Bootstrap = async (context, signal) => {
 }
 
 async function observe({ io }: LocalSide, globalImageId: string, signal: AbortSignal): Promise<ObservedImage | undefined> {
+  let imageId: string | undefined
   try {
-    const imageId = await mirrorImageGetImageId.call(io, RBD_MIRRORING, { globalImageId }, { signal })
+    imageId = await mirrorImageGetImageId.call(io, RBD_MIRRORING, { globalImageId }, { signal })
     return { imageId, info: await loadMirrorInfo(io, imageId, { signal }) }
   } catch (error) {
-    if (isErrno(error, Errno.ENOENT)) return undefined
+    if (!isErrno(error, Errno.ENOENT)) throw error
+    // a mirrored image whose header or journal is lost is damaged, not removed: the other side may be all that is left of it
+    if (imageId !== undefined && (await isMirrored(io, imageId, signal))) throw error
+    return undefined
+  }
+}
+
+async function isMirrored(io: IoCtx, imageId: string, signal: AbortSignal): Promise<boolean> {
+  try {
+    return (await mirrorImageGet.call(io, RBD_MIRRORING, { imageId }, { signal })).state === 'enabled'
+  } catch (error) {
+    if (isErrno(error, Errno.ENOENT)) return false
+    throw error
+  }
+}
+
+/** Whether there is a record of mirroring at all: without it (a deleted pool, say) nothing follows from an image not being in it. */
+async function hasRecord(io: IoCtx): Promise<boolean> {
+  try {
+    await io.stat(RBD_MIRRORING)
+    return true
+  } catch (error) {
+    if (isErrno(error, Errno.ENOENT)) return false
     throw error
   }
 }
