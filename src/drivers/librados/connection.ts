@@ -74,6 +74,7 @@ export class Connection {
 
   /** Ends the wait for a call that an OSD has not answered; it completes with ECANCELED. Nothing writes into its buffers afterwards. */
   cancel(call: ConnectionCall): void {
+    if (this.abandoned.signal.aborted) return // failed already, and librados is being shut down: it would have us wait
     if (this.inFlight.has(call)) this.api.aioCancel(call.io, call.completion)
   }
 
