@@ -1,5 +1,7 @@
-export const helpText = `usage: rbd-mirror [options...]
+import { subcommandHelp, subcommands } from './rbd-mirror-subcommands.ts'
 
+export const helpText = () => `usage: rbd-mirror [options...]
+${subcommands.length > 0 ? subcommandHelp() : ''}
 Mirrors the RBD images of the pools of one Ceph cluster from their peers.
 
 options:

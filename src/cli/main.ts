@@ -6,6 +6,7 @@ import { loadConfiguration, type Configuration } from '../config/load-configurat
 import type { CommandLine } from '../config/command-line.ts'
 import { isInBackground, runInBackground, StartReport } from '../daemon/daemonize.ts'
 import { redact } from '../observability/redact.ts'
+import { subcommandNamed } from './rbd-mirror-subcommands.ts'
 
 const exitFailure = 1
 const exitUsage = 2
@@ -15,11 +16,13 @@ export async function main(args: readonly string[]): Promise<void> {
   const report = new StartReport(isInBackground())
   let status: number
   try {
-    status = await run(parseCommandLine(args, process.env['CEPH_ARGS'], (name) => cephOptionNames.has(name)), args, report)
+    const subcommand = subcommandNamed(args[0])
+    if (subcommand) status = await (await subcommand.load())(args.slice(1))
+    else status = await run(parseCommandLine(args, process.env['CEPH_ARGS'], (name) => cephOptionNames.has(name)), args, report)
   } catch (error) {
     const usage = error instanceof UsageError
     if (!usage && !(error instanceof ConfigError)) throw error
-    report.failed(redact(usage ? `${error.message}; rbd-mirror --help lists the options` : error.message))
+    report.failed(redact(usage ? `${error.message}; rbd-mirror --help tells how it is used` : error.message))
     status = usage ? exitUsage : exitFailure
   }
   process.exit(status)
@@ -28,7 +31,7 @@ export async function main(args: readonly string[]): Promise<void> {
 async function run(line: CommandLine, args: readonly string[], report: StartReport): Promise<number> {
   switch (line.action.type) {
     case 'help':
-      process.stdout.write((await import('./help.ts')).helpText)
+      process.stdout.write((await import('./help.ts')).helpText())
       return 0
     case 'version':
       process.stdout.write(`${(await import('../daemon/version.ts')).versionLine}\n`)

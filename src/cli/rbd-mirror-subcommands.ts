@@ -1,0 +1,24 @@
+/** What follows `rbd-mirror NAME`: gets its own arguments, resolves with the exit status. May reject with ConfigError or UsageError. */
+export type RunSubcommand = (args: readonly string[]) => Promise<number>
+
+export interface Subcommand {
+  name: string
+  /** its arguments in short, for the help */
+  usage: string
+  summary: string
+  /** loaded only when it is called for: the daemon's start is not to wait for it */
+  load(): Promise<RunSubcommand>
+}
+
+/** The programs that `rbd-mirror` holds besides the daemon. The name comes first on the command line, as in `rbd-mirror top --json`. */
+export const subcommands: readonly Subcommand[] = []
+
+export function subcommandNamed(name: string | undefined): Subcommand | undefined {
+  return subcommands.find((subcommand) => subcommand.name === name)
+}
+
+/** Lines of `rbd-mirror --help`. */
+export function subcommandHelp(): string {
+  const width = Math.max(0, ...subcommands.map(({ name, usage }) => `${name} ${usage}`.length))
+  return subcommands.map(({ name, usage, summary }) => `  rbd-mirror ${`${name} ${usage}`.padEnd(width)}  ${summary}\n`).join('')
+}
