@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { isDeepStrictEqual } from 'node:util'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { describeCeph } from '../support/ceph.ts'
 import type { MirrorDaemon } from '../support/daemon.ts'
@@ -72,9 +73,12 @@ describeCeph('journal mode', (pair) => {
       })
     }
     await expectReplayed(pair, spec)
-    const status = await waitForState(pair.b, spec, 'up+replaying', /"entries_behind_primary":0/)
-    const description = JSON.parse(status.description.replace('replaying, ', '')) as { primary_position: unknown; non_primary_position: unknown }
-    expect(description.non_primary_position).toEqual(description.primary_position)
+    // the primary notes its own position later than its entries: until then the replica's is ahead of it
+    await waitFor('the status to show both at the same position', async () => {
+      const { description } = await waitForState(pair.b, spec, 'up+replaying', /"entries_behind_primary":0/)
+      const positions = JSON.parse(description.replace('replaying, ', '')) as { primary_position: unknown; non_primary_position: unknown }
+      return isDeepStrictEqual(positions.non_primary_position, positions.primary_position)
+    })
     expect((await pair.a.rbd('snap', 'ls', '--all', spec)).includes('.rbd-mirror')).toBe(false)
   })
 
