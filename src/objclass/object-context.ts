@@ -1,3 +1,4 @@
+import type { Random } from '../base/random.ts'
 import type { ObjectStat, OmapPage } from '../rados/operation.ts'
 
 /** Whoever sent the operation. */
@@ -27,6 +28,8 @@ export interface ObjectContext {
   readonly caller: Caller
   /** Milliseconds since the epoch by the cluster's clock. */
   readonly now: number
+  /** For the uuids that a class makes up. */
+  readonly random: Random
   /** The newest snapshot the object knows of, 0 if it never was written under one (cls_get_snapset_seq). @throws ENOENT */
   snapSetSeq(): Promise<bigint>
 
