@@ -30,6 +30,7 @@ const shortOptions: Readonly<Record<string, string>> = {
   n: 'name',
   c: 'conf',
   k: 'keyring',
+  K: 'keyfile',
   m: 'mon-host',
   h: 'help',
   v: 'version',
@@ -49,7 +50,31 @@ const aliases: Readonly<Record<string, string>> = { user: 'id', mon: 'mon_host',
  * @throws UsageError
  */
 export function parseCommandLine(args: readonly string[], cephArgs: string | undefined, knows: KnowsOption): CommandLine {
-  const line: CommandLine = {
+  const line = emptyLine()
+  parseInto(line, splitWords(cephArgs ?? ''), knows, 'CEPH_ARGS')
+  parseInto(line, args, knows, undefined)
+  return line
+}
+
+/**
+ * Reads what a client such as `rbd` shares with all of Ceph's programs, and leaves the rest to it: words, `--help`, options that Ceph
+ * does not know, and all from `--` on.
+ *
+ * @throws UsageError
+ */
+export function parseClientArguments(
+  args: readonly string[],
+  cephArgs: string | undefined,
+  knows: KnowsOption,
+): { line: CommandLine; rest: string[] } {
+  const line = emptyLine()
+  const rest: string[] = []
+  parseInto(line, [...splitWords(cephArgs ?? ''), ...args], knows, undefined, rest)
+  return { line, rest }
+}
+
+function emptyLine(): CommandLine {
+  return {
     run: 'default',
     action: { type: 'run' },
     cluster: undefined,
@@ -58,14 +83,31 @@ export function parseCommandLine(args: readonly string[], cephArgs: string | und
     centralConfig: true,
     options: new Map(),
   }
-  parseInto(line, splitWords(cephArgs ?? ''), knows, 'CEPH_ARGS')
-  parseInto(line, args, knows, undefined)
-  return line
 }
 
-function parseInto(line: CommandLine, args: readonly string[], knows: KnowsOption, source: string | undefined): void {
+const ofEveryProgram = new Set(['cluster', 'id', 'user', 'name', 'conf', 'mon', 'monmap_host', 'version', 'show_config', 'no_mon_config', 'no_config_file'])
+
+/** Whether all of Ceph's programs take this argument. */
+function isShared(argument: string, knows: KnowsOption): boolean {
+  if (/^-[inckmKvfd]/.test(argument)) return true
+  if (!argument.startsWith('--')) return false
+  const name = normalize(argument.slice(2).split('=')[0]!)
+  const belongs = (option: string) => definitionOf(option) !== undefined || knows(option)
+  return ofEveryProgram.has(name) || belongs(name) || name.startsWith('debug_') || (name.startsWith('no_') && belongs(name.slice('no_'.length)))
+}
+
+/** @param rest gets what is not shared by all programs; without it that is an error */
+function parseInto(line: CommandLine, args: readonly string[], knows: KnowsOption, source: string | undefined, rest?: string[]): void {
   for (let at = 0; at < args.length; at++) {
     const argument = args[at]!
+    if (rest && argument === '--') {
+      rest.push(...args.slice(at))
+      return
+    }
+    if (rest && !isShared(argument, knows)) {
+      rest.push(argument)
+      continue
+    }
     const place = source === undefined ? '' : ` in ${source}`
     const { name, value } = splitArgument(argument, place)
     const given = () => {
@@ -165,7 +207,7 @@ function applyFlag(line: CommandLine, name: string): void {
 function splitArgument(argument: string, place: string): { name: string; value: string | undefined } {
   const long = /^--([^=]+)(?:=(.*))?$/s.exec(argument)
   if (long) return { name: normalize(long[1]!), value: long[2] }
-  const short = /^-([a-z])(.*)$/s.exec(argument)
+  const short = /^-([a-zA-Z])(.*)$/s.exec(argument)
   const name = short ? shortOptions[short[1]!] : undefined
   if (short && name !== undefined) return { name: normalize(name), value: short[2] === '' ? undefined : short[2]!.replace(/^=/, '') }
   if (argument.startsWith('-')) throw new UsageError(`unknown option ${argument}${place}`)

@@ -1,0 +1,37 @@
+/** How an option's text becomes its value; undefined for text that is no value of it. */
+export type Parse<T> = (text: string) => T | undefined
+
+/** An option of one command, e.g. `--pool` (short `-p`). */
+export interface OptionSpec {
+  /** long name without dashes */
+  name: string
+  /** one letter without dash */
+  short?: string
+  /** In help: lines may be broken by \n. */
+  description: string
+  /** Takes no value. */
+  flag?: boolean
+  /** The command line is refused without it. */
+  required?: boolean
+  /** May be given several times. */
+  repeatable?: boolean
+  /** What the value must be; any text without it. */
+  parse?: Parse<unknown>
+  /** Shown to be out of use, in favour of this option. */
+  deprecated?: string
+}
+
+/** An argument by position; all of them are optional for the parser, since most can be given as options too. */
+export interface PositionalSpec {
+  name: string
+  description: string
+  /** only for help: in brackets */
+  optional?: boolean
+  /** The last one may stand any number of times. */
+  repeatable?: boolean
+}
+
+export interface Arguments {
+  positional: readonly PositionalSpec[]
+  options: readonly OptionSpec[]
+}

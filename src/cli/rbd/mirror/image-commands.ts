@@ -1,0 +1,2 @@
+import type { Command } from '../frame/command.ts'
+export const mirrorImageCommands: readonly Command[] = []
