@@ -1,4 +1,5 @@
 import { s64, u8, type Codec, type Infer } from './codec.ts'
+import { MalformedInput } from './malformed-input.ts'
 import { fields } from './struct.ts'
 
 /** A messenger address (entity_addr_t of msg/msg_types.h). */
@@ -37,6 +38,34 @@ export function formatEntityAddr({ nonce, sockaddr }: EntityAddr): string {
   if (family === 2 && sockaddr.length >= 8) return `${[...sockaddr.subarray(4, 8)].join('.')}:${port}/${nonce}`
   if (family === 10 && sockaddr.length >= 24) return `[${formatIpv6(sockaddr.subarray(8, 24))}]:${port}/${nonce}`
   return `:/${nonce}`
+}
+
+const IPV4 = 2
+const IPV6 = 10
+
+/** Of `addr:port/nonce`, as formatEntityAddr writes it; the type is 0. @throws MalformedInput */
+export function parseEntityAddr(text: string): EntityAddr {
+  const match = /^(?:\[([0-9a-f:.]+)\]|([0-9.]*)):(\d*)\/(\d+)$/i.exec(text)
+  if (!match) throw new MalformedInput('address', text)
+  const [, ipv6, ipv4 = '', port = '', nonce = ''] = match
+  const sockaddr = Buffer.alloc(ipv6 !== undefined ? 28 : ipv4 !== '' ? 16 : 0)
+  if (sockaddr.length > 0) {
+    sockaddr.writeUInt16LE(ipv6 === undefined ? IPV4 : IPV6, 0)
+    sockaddr.writeUInt16BE(Number(port), 2)
+    if (ipv6 === undefined) sockaddr.set(ipv4.split('.').map(Number), 4)
+    else sockaddr.set(parseIpv6(ipv6), 8)
+  }
+  return { type: 0, nonce: Number(nonce), sockaddr }
+}
+
+function parseIpv6(text: string): Buffer {
+  const address = Buffer.alloc(16)
+  const [head = '', tail = ''] = text.split('::')
+  const before = head.split(':').filter((group) => group !== '')
+  const after = tail.split(':').filter((group) => group !== '')
+  before.forEach((group, index) => address.writeUInt16BE(parseInt(group, 16), index * 2))
+  after.forEach((group, index) => address.writeUInt16BE(parseInt(group, 16), 16 - (after.length - index) * 2))
+  return address
 }
 
 /** RFC 5952: the longest run of zero groups is left out. */

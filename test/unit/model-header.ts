@@ -1,4 +1,4 @@
-import * as lock from '../../src/cls/lock/client.ts'
+import * as lock from '../../src/cls/lock/operations.ts'
 import { LockInfo, type Locker } from '../../src/cls/lock/types.ts'
 import { decode, encode, zeroTime, type Codec } from '../../src/encoding/codec.ts'
 import { ENTITY_TYPE_CLIENT } from '../../src/encoding/entity.ts'

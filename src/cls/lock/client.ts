@@ -1,32 +1,11 @@
-import { list, nothing, string, u8, utime } from '../../encoding/codec.ts'
-import { EntityName } from '../../encoding/entity.ts'
-import { struct } from '../../encoding/struct.ts'
+import { nothing } from '../../encoding/codec.ts'
 import { readMethod, writeMethod } from '../method.ts'
-import { LockInfo, LockType } from './types.ts'
+import { assertOp, breakOp, getInfoOp, listLocksReply, lockOp, setCookieOp, unlockOp } from './operations.ts'
+import { LockInfo } from './types.ts'
 
 /* The methods of object class `lock` (cls/lock/cls_lock_client.cc). A lock has a name within its object, a tag that all its lockers share, and lockers told apart by client and cookie. */
 
 const cls = 'lock'
-const header = { version: 1, compat: 1 }
-
-export const lockOp = struct(header, {
-  name: string,
-  type: LockType,
-  cookie: string,
-  tag: string,
-  description: string,
-  /** zero: until it is unlocked */
-  duration: utime,
-  /** LockFlag */
-  flags: u8,
-})
-export const unlockOp = struct(header, { name: string, cookie: string })
-export const breakOp = struct(header, { name: string, locker: EntityName, cookie: string })
-export const getInfoOp = struct(header, { name: string })
-export const assertOp = struct(header, { name: string, type: LockType, cookie: string, tag: string })
-export const setCookieOp = struct(header, { name: string, type: LockType, cookie: string, tag: string, newCookie: string })
-export const listLocksReply = struct(header, { locks: list(string) })
-
 /** EBUSY when somebody else holds it (also under another tag), EEXIST when this client and cookie do and may not renew. */
 export const lock = writeMethod({ cls, name: 'lock', input: lockOp })
 /** ENOENT when this client and cookie do not hold it. */
