@@ -1,6 +1,6 @@
 // Second step of the build: joins the compiled modules into a few files, for a daemon loads hundreds of small ones noticeably slower.
 // What is imported dynamically stays apart, packages stay where they are.
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { fileURLToPath, URL } from 'node:url'
 import { build } from 'esbuild'
@@ -39,3 +39,5 @@ for (const { name, contents } of files) {
   // A program may be called without naming node.
   writeFileSync(join(target, name), contents, { mode: /^rbd[a-z-]*\.c?js$/.test(name) ? 0o755 : 0o644 })
 }
+// What modules read at run time lies beside them here as in src.
+cpSync(path('../src/observability/page'), join(target, 'page'), { recursive: true })

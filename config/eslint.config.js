@@ -19,5 +19,12 @@ export default defineConfig(
     },
   },
   { files: ['**/*.js'], extends: [tseslint.configs.disableTypeChecked] },
+  {
+    files: ['src/observability/page/*.js'],
+    languageOptions: {
+      sourceType: 'script',
+      globals: Object.fromEntries(['document', 'EventSource', 'FormData', 'Option', 'URLSearchParams', 'setTimeout', 'clearTimeout'].map((name) => [name, 'readonly'])),
+    },
+  },
   { files: ['src/cli/**', 'test/**'], rules: { 'no-console': 'off' } },
 )

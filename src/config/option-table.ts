@@ -57,7 +57,10 @@ export const optionTable = {
   rbd_mirror_memory_cache_autotune_interval: option('float', 30, 'accepted for compatibility'),
 
   rbd_mirror_metrics_address: option('str', '127.0.0.1', 'address at which /metrics and /healthz are served', { own: true, startup: true }),
-  rbd_mirror_metrics_port: option('uint', 9927, 'port of /metrics and /healthz (0: none)', { own: true, startup: true, max: 65535 }),
+  rbd_mirror_metrics_port: option('uint', 9927, 'port of the status page, /metrics, /healthz and /readyz (0: none)', { own: true, startup: true, max: 65535 }),
+  rbd_mirror_metrics_image_limit: option('uint', 5000, 'images that have series of their own on /metrics, those in error first', { own: true, max: 100_000 }),
+  rbd_mirror_metrics_ceph_names: option('bool', false, "whether /metrics has the names that ceph-exporter gives to the stock daemon's counters too", own),
+  rbd_mirror_rpo_target: option('secs', 0, 'lag that is still as it should be, for images without a snapshot schedule (0: none)', { own: true, min: 0 }),
 
   rbd_default_data_pool: option('str', '', 'pool for the data of new images'),
   rbd_default_clone_format: option('str', 'auto', 'format of new clones', { values: ['1', '2', 'auto'] }),

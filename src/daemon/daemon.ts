@@ -9,8 +9,10 @@ import { ConfigError } from '../config/config-error.ts'
 import type { Configuration } from '../config/load-configuration.ts'
 import type { Options } from '../config/options.ts'
 import type { MirrorDaemonOptions } from '../mirror/daemon-options.ts'
+import { EventLoopDelay } from '../observability/event-loop-delay.ts'
 import type { Logger } from '../observability/logger.ts'
 import { Metrics } from '../observability/metrics.ts'
+import type { Health } from '../observability/status-service.ts'
 import { AdminRegistry } from './admin-registry.ts'
 import { AdminSocket } from './admin-socket.ts'
 import { registerBuiltinCommands } from './builtin-commands.ts'
@@ -27,8 +29,9 @@ import { registerPerfCommands } from './perf-commands.ts'
 import { PidFile } from './pid-file.ts'
 import { become, identityOf, type Identity } from './privileges.ts'
 import { handleSignals } from './process-signals.ts'
+import { registerStatusCommand } from './status-command.ts'
 import { SystemdNotifier } from './systemd-notify.ts'
-import { versionLine } from './version.ts'
+import { programVersion, versionLine } from './version.ts'
 
 /** The mirroring itself: runs until the signal is aborted, then resolves; rejects when it can't go on. */
 export type RunMirror = (options: MirrorDaemonOptions, signal: AbortSignal) => Promise<void>
@@ -58,6 +61,8 @@ export class Daemon {
   private log: Log = silentLog
   private failure: string | undefined
   private adminSocketPath = ''
+  /** connected to the local cluster, mirroring */
+  private ready = false
 
   constructor(private readonly setup: DaemonSetup) {
     this.connections = new Connections(setup.configuration)
@@ -95,7 +100,7 @@ export class Daemon {
     connected.catch(() => undefined) // looked at below, unless something else fails first
     await this.openAdminSocket()
     const health = () => (this.stop.signal.aborted ? { ok: false, detail: 'stopping' } : { ok: true, detail: 'ok' })
-    this.cleanup.add('metrics server', await serveMetrics(options, this.metrics, health, systemClock, this.log))
+    this.cleanup.add('metrics server', await this.serveMetrics(health))
     const notifier = await SystemdNotifier.connect(process.env, this.log)
     const runMirror = await this.setup.mirror()
     try {
@@ -110,12 +115,30 @@ export class Daemon {
     const mirroring = runMirror(this.mirrorDaemonOptions(), this.stop.signal)
     mirroring.catch(() => undefined) // looked at below and in the clean-up
     this.cleanup.add('mirroring', () => mirroring.catch(() => undefined))
+    this.ready = true
     report.ready()
     notifier.ready(`mirroring into cluster ${options.cluster}`)
     notifier.startWatchdog(process.env, systemClock)
     this.stop.signal.addEventListener('abort', () => notifier.stopping(), { once: true })
     this.log.info({ adminSocket: this.adminSocketPath }, 'ready')
     await mirroring
+  }
+
+  private async serveMetrics(health: () => Health): Promise<() => Promise<void>> {
+    const { options } = this.setup.configuration
+    const { cluster, entity } = options
+    const identity = { version: programVersion, cluster, entity, hostname: hostname(), startedAt: systemClock.now() }
+    const eventLoop = new EventLoopDelay(systemClock)
+    this.cleanup.add('event loop delay', async () => eventLoop.stop(), { local: true })
+    this.cleanup.add('sampling', async () => stopSampling(), { local: true })
+    const setRpo = () => (this.metrics.defaultRpoSeconds = options.get('rbd_mirror_rpo_target') || undefined)
+    setRpo()
+    options.onChange(['rbd_mirror_rpo_target'], setRpo)
+    const stopSampling = this.metrics.startSampling()
+    const { metrics, log } = this
+    registerStatusCommand(this.registry, { metrics, identity, eventLoop })
+    const ready = () => (health().ok && !this.ready ? { ok: false, detail: `connecting to cluster ${cluster}` } : health())
+    return serveMetrics({ options, metrics, identity, eventLoop, health, ready, clock: systemClock, log })
   }
 
   /** All that may be wrong on this host, before the cluster is spoken to. */

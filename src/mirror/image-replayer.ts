@@ -163,7 +163,7 @@ export class ImageReplayer implements Commanded {
     this.cancelProgress?.()
     this.cancelProgress = undefined
     this.published = status
-    this.options.metrics.setState(status.state)
+    this.options.metrics.setState(status.state, status.description)
     this.options.onStatus(status)
   }
 

@@ -86,6 +86,7 @@ export class PoolReplayer implements Commanded {
     this.deletions = new PQueue({ concurrency: daemon.options.concurrentImageDeletions })
     this.callout = options.serviceStatus.callout(poolId)
     this.metrics = daemon.metrics.peer({ pool: poolName, peer: peer.siteName })
+    this.metrics.queues = () => ({ sync: queueStatus(this.syncs), deletion: queueStatus(this.deletions) })
   }
 
   /** Runs until the signal is aborted, whatever happens to the clusters; returns within seconds then. */
@@ -213,11 +214,9 @@ export class PoolReplayer implements Commanded {
   }
 
   private followOptions(): void {
-    const { options, metrics } = this.options.daemon
+    const { options } = this.options.daemon
     this.syncs.concurrency = options.concurrentImageSyncs
     this.deletions.concurrency = options.concurrentImageDeletions
-    metrics.setQueueLength('sync', this.syncs.size)
-    metrics.setQueueLength('deletion', this.deletions.size)
   }
 
   // --- what an operator commands ---
@@ -283,4 +282,8 @@ export class PoolReplayer implements Commanded {
 
 function throttlerStatus(queue: PQueue): unknown {
   return { max_parallel_requests: queue.concurrency, running_requests: queue.pending, waiting_requests: queue.size }
+}
+
+function queueStatus(queue: PQueue): { waiting: number; running: number } {
+  return { waiting: queue.size, running: queue.pending }
 }

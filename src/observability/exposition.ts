@@ -1,55 +1,10 @@
 import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client'
-import type { ImageMetrics, Metrics } from './metrics.ts'
-
-const imageLabels = ['pool', 'namespace', 'image', 'peer'] as const
-
-/** A metric whose values are those of the table's rows at the time of the scrape. */
-interface PerImage {
-  name: string
-  help: string
-  kind: 'counter' | 'gauge'
-  value: (image: ImageMetrics) => number | undefined
-}
-
-const perImage: readonly PerImage[] = [
-  {
-    name: 'rbd_mirror_image_primary_timestamp_seconds',
-    help: "Time of the primary's newest state that the daemon knows of",
-    kind: 'gauge',
-    value: (image) => image.primaryTimestamp,
-  },
-  {
-    name: 'rbd_mirror_image_replicated_timestamp_seconds',
-    help: "Time of the primary's newest state that the replica has whole: the lag is time() minus this",
-    kind: 'gauge',
-    value: (image) => image.replicatedTimestamp,
-  },
-  { name: 'rbd_mirror_image_bytes_total', help: 'Bytes written to the replica', kind: 'counter', value: (image) => image.bytes },
-  { name: 'rbd_mirror_image_sync_progress_ratio', help: 'Progress of the running sync', kind: 'gauge', value: (image) => image.syncProgress },
-  { name: 'rbd_mirror_image_syncs_total', help: 'Snapshots synced', kind: 'counter', value: (image) => image.syncs },
-  { name: 'rbd_mirror_image_sync_seconds_total', help: 'Time spent in complete syncs', kind: 'counter', value: (image) => image.syncSeconds },
-  { name: 'rbd_mirror_image_last_sync_seconds', help: 'Duration of the last complete sync', kind: 'gauge', value: (image) => image.lastSyncSeconds },
-  { name: 'rbd_mirror_image_last_sync_bytes', help: 'Bytes of the last complete sync', kind: 'gauge', value: (image) => image.lastSyncBytes },
-  { name: 'rbd_mirror_image_errors_total', help: 'How often the image went into error', kind: 'counter', value: (image) => image.errors },
-  { name: 'rbd_mirror_image_journal_entries_total', help: 'Journal entries replayed', kind: 'counter', value: (image) => image.entries },
-  {
-    name: 'rbd_mirror_image_journal_replay_seconds_total',
-    help: 'Sum of the times from the fetch of an entry to its being safe in the replica',
-    kind: 'counter',
-    value: (image) => (image.entries === undefined ? undefined : image.replaySeconds),
-  },
-  {
-    name: 'rbd_mirror_image_journal_entries_behind',
-    help: 'Journal entries that the replica is behind its primary',
-    kind: 'gauge',
-    value: (image) => image.entriesBehind,
-  },
-]
-
-function labelsOf(image: ImageMetrics): Record<(typeof imageLabels)[number], string> {
-  const { pool, namespace, peer } = image.labels
-  return { pool, namespace, image: image.name, peer }
-}
+import type { EventLoopDelay } from './event-loop-delay.ts'
+import { BadQuery, imageFilter, numberIn } from './image-filter.ts'
+import { imageSeries } from './image-series.ts'
+import { formatLabels, type BandwidthFigures, type ImageMetrics, type Metrics } from './metrics.ts'
+import { summarize, type PoolSummary } from './pool-summary.ts'
+import { syncBounds } from './sync-histogram.ts'
 
 export interface BuildInfo {
   version: string
@@ -57,63 +12,192 @@ export interface BuildInfo {
   cephVersion: string
 }
 
-/** Prometheus' view of the table. */
+export interface ExpositionOptions {
+  metrics: Metrics
+  build: BuildInfo
+  eventLoop: EventLoopDelay
+  /** images whose series are shown unless the query says otherwise */
+  imageLimit(): number
+  /** whether the names that ceph-exporter gives to the stock daemon's counters are shown too, unless the query says otherwise */
+  cephNames(): boolean
+}
+
+/** Images in one answer, whatever the query says. */
+const MAX_IMAGES = 100_000
+const poolLabels = ['pool', 'namespace', 'peer'] as const
+
+/**
+ * Prometheus' view of the table: sums over pools through prom-client, then the series of images, streamed. Query parameters: `limit`
+ * (images, those in trouble first; 0: none), `ceph_names`, `aggregates=false`, and the filters of {@link imageFilter}.
+ */
 export class Exposition {
   private readonly registry = new Registry()
+  private sums: Promise<string> | undefined
+  private summaries: PoolSummary[] = []
 
-  constructor(metrics: Metrics, build: BuildInfo) {
+  constructor(private readonly options: ExpositionOptions) {
+    collectDefaultMetrics({ register: this.registry, eventLoopMonitoringPrecision: 20 })
+    this.registerProcess()
+    this.registerImages()
+    this.registerPeers()
+    this.registerBandwidth()
+  }
+
+  get contentType(): string {
+    return this.registry.contentType
+  }
+
+  /** The whole page in pieces. @throws BadQuery */
+  page(query: URLSearchParams): AsyncGenerator<string> {
+    const { options } = this
+    const { metrics } = options
+    const limit = numberIn(query, 'limit', options.imageLimit(), MAX_IMAGES)
+    const filter = imageFilter(query)
+    const ceph = flag(query, 'ceph_names', options.cephNames())
+    const aggregates = flag(query, 'aggregates', true)
+    const wanted = [...metrics.images].filter((image) => image.name !== '' && filter.matches(image))
+    return this.stream(inTroubleFirst(wanted, limit), wanted.length - Math.min(limit, wanted.length), { ceph, aggregates })
+  }
+
+  /** For tests: the page as one text. */
+  async text(query = new URLSearchParams()): Promise<string> {
+    let text = ''
+    for await (const piece of this.page(query)) text += piece
+    return text
+  }
+
+  private async *stream(images: readonly ImageMetrics[], omitted: number, { ceph, aggregates }: { ceph: boolean; aggregates: boolean }) {
+    if (aggregates) {
+      yield `${await this.aggregates()}\n`
+      yield this.syncHistogram()
+    }
+    const name = 'rbd_mirror_images_omitted'
+    yield `# HELP ${name} Images that match the query and whose own series are left out by its limit\n# TYPE ${name} gauge\n${name} ${omitted}\n`
+    yield* imageSeries(images, { ceph }, this.options.metrics.clock.now() / 1000)
+  }
+
+  /** Who scrapes at the same time gets the same sums: they are made once. */
+  private aggregates(): Promise<string> {
+    const make = async () => {
+      this.summaries = await summarize(this.options.metrics)
+      return this.registry.metrics()
+    }
+    this.sums ??= make().finally(() => (this.sums = undefined))
+    return this.sums
+  }
+
+  private syncHistogram(): string {
+    const name = 'rbd_mirror_sync_duration_seconds'
+    const lines = [`# HELP ${name} Duration of complete syncs`, `# TYPE ${name} histogram`]
+    for (const { pool, namespace, peer, counts, sum } of this.options.metrics.syncDurations.all()) {
+      const labels = formatLabels({ pool, namespace, peer })
+      let below = 0
+      for (const [index, count] of counts.entries()) {
+        below += count
+        lines.push(`${name}_bucket{${labels},le="${syncBounds[index] ?? '+Inf'}"} ${below}`)
+      }
+      lines.push(`${name}_sum{${labels}} ${sum}`, `${name}_count{${labels}} ${below}`)
+    }
+    return `${lines.join('\n')}\n`
+  }
+
+  private registerProcess(): void {
+    const { build, eventLoop, metrics } = this.options
     const registers = [this.registry]
-    collectDefaultMetrics({ register: this.registry })
     new Gauge({ name: 'rbd_mirror_build_info', help: 'Version of this daemon', labelNames: ['version', 'ceph_version'], registers }).set(
       { version: build.version, ceph_version: build.cephVersion },
       1,
     )
-    for (const { name, help, kind, value } of perImage) {
-      const definition = { name, help, labelNames: imageLabels, registers }
-      if (kind === 'gauge') {
-        new Gauge({
-          ...definition,
-          collect() {
-            this.reset()
-            for (const image of named(metrics)) {
-              const now = value(image)
-              if (now !== undefined) this.set(labelsOf(image), now)
-            }
-          },
-        })
-      } else {
-        new Counter({
-          ...definition,
-          collect() {
-            this.reset()
-            for (const image of named(metrics)) {
-              const now = value(image)
-              if (now !== undefined) this.inc(labelsOf(image), now)
-            }
-          },
-        })
-      }
-    }
     new Gauge({
-      name: 'rbd_mirror_image_state',
-      help: 'The state that the image is in, as a label',
-      labelNames: [...imageLabels, 'state'],
+      name: 'rbd_mirror_event_loop_delay_seconds',
+      help: 'How long the event loop made others wait, over the last one to two minutes',
+      labelNames: ['quantile'],
+      registers,
+      collect() {
+        const { median, p99, max } = eventLoop.quantiles()
+        this.set({ quantile: '0.5' }, median)
+        this.set({ quantile: '0.99' }, p99)
+        this.set({ quantile: '1' }, max)
+      },
+    })
+    new Counter({
+      name: 'rbd_mirror_errors_total',
+      help: 'How often images went into error, by reason',
+      labelNames: ['reason'],
       registers,
       collect() {
         this.reset()
-        for (const image of named(metrics)) this.set({ ...labelsOf(image), state: image.state }, 1)
+        for (const [reason, count] of metrics.errorsByReason) this.inc({ reason }, count)
       },
     })
+    const total = (name: string, help: string, pick: (totals: ReturnType<Metrics['totals']>) => number) =>
+      new Counter({
+        name,
+        help,
+        registers,
+        collect() {
+          this.reset()
+          this.inc(pick(metrics.totals()))
+        },
+      })
+    total('rbd_mirror_bytes_total', 'Bytes written to replicas', ({ bytes }) => bytes)
+    total('rbd_mirror_syncs_total', 'Snapshots synced', ({ syncs }) => syncs)
+    total('rbd_mirror_journal_entries_total', 'Journal entries replayed', ({ entries }) => entries)
+  }
+
+  private registerImages(): void {
+    const { metrics } = this.options
+    const registers = [this.registry]
+    const summaries = () => this.summaries
     new Gauge({
-      name: 'rbd_mirror_image_info',
-      help: 'Ids of the image',
-      labelNames: [...imageLabels, 'global_image_id'],
+      name: 'rbd_mirror_images',
+      help: 'Mirrored images by state',
+      labelNames: [...poolLabels, 'state'],
       registers,
       collect() {
         this.reset()
-        for (const image of named(metrics)) this.set({ ...labelsOf(image), global_image_id: image.labels.globalImageId }, 1)
+        for (const { labels, states } of summaries()) for (const [state, count] of states) this.set({ ...labels, state }, count)
       },
     })
+    new Gauge({
+      name: 'rbd_mirror_images_health',
+      help: 'Mirrored images by health and its reason',
+      labelNames: [...poolLabels, 'health', 'reason'],
+      registers,
+      collect() {
+        this.reset()
+        for (const { labels, health } of summaries()) {
+          for (const [key, count] of health) {
+            const [level, reason] = key.split(' ')
+            this.set({ ...labels, health: level!, reason: reason! }, count)
+          }
+        }
+      },
+    })
+    const perPool = (name: string, help: string, value: (pool: PoolSummary) => number | undefined) =>
+      new Gauge({
+        name,
+        help,
+        labelNames: poolLabels,
+        registers,
+        collect() {
+          this.reset()
+          for (const summary of summaries()) {
+            const now = value(summary)
+            if (now !== undefined) this.set({ ...summary.labels }, now)
+          }
+        },
+      })
+    const oldest = ({ worstLag }: PoolSummary) => (worstLag === undefined ? undefined : metrics.clock.now() / 1000 - worstLag)
+    perPool('rbd_mirror_oldest_replicated_timestamp_seconds', 'The oldest of the replicas: the worst lag is time() minus this', oldest)
+    perPool('rbd_mirror_pending_snapshots', 'Mirror-snapshots that replicas have not got yet', ({ pendingSnapshots }) => pendingSnapshots)
+    perPool('rbd_mirror_pending_bytes', 'Estimate of the bytes behind the pending snapshots', ({ pendingBytes }) => pendingBytes)
+    perPool('rbd_mirror_journal_entries_behind', 'Journal entries that replicas are behind', ({ entriesBehind }) => entriesBehind)
+  }
+
+  private registerPeers(): void {
+    const { metrics } = this.options
+    const registers = [this.registry]
     new Gauge({
       name: 'rbd_mirror_peer_up',
       help: "Whether the peer's cluster can be reached",
@@ -121,7 +205,7 @@ export class Exposition {
       registers,
       collect() {
         this.reset()
-        for (const { labels, up } of metrics.peers) this.set({ ...labels }, up ? 1 : 0)
+        for (const { labels, up } of metrics.peers) if (up !== undefined) this.set({ ...labels }, up ? 1 : 0)
       },
     })
     new Counter({
@@ -144,27 +228,58 @@ export class Exposition {
         for (const { labels, leader } of metrics.peers) this.set({ ...labels }, leader ? 1 : 0)
       },
     })
-    new Gauge({
-      name: 'rbd_mirror_queue_length',
-      help: 'Images that wait for a sync slot, or for their deletion',
-      labelNames: ['queue'],
-      registers,
-      collect() {
-        for (const [queue, length] of metrics.queues) this.set({ queue }, length)
-      },
-    })
+    for (const which of ['waiting', 'running'] as const) {
+      new Gauge({
+        name: `rbd_mirror_queue_${which}`,
+        help: which === 'waiting' ? 'Images that wait for a sync slot, or for their deletion' : 'Images that are being synced, or deleted',
+        labelNames: ['pool', 'peer', 'queue'],
+        registers,
+        collect() {
+          this.reset()
+          for (const { labels, queues } of metrics.peers) {
+            for (const [queue, counts] of Object.entries(queues())) this.set({ ...labels, queue }, counts[which])
+          }
+        },
+      })
+    }
   }
 
-  get contentType(): string {
-    return this.registry.contentType
-  }
-
-  text(): Promise<string> {
-    return this.registry.metrics()
+  private registerBandwidth(): void {
+    const { metrics } = this.options
+    const registers = [this.registry]
+    const of = (Kind: typeof Gauge | typeof Counter, name: string, help: string, value: (figures: BandwidthFigures) => number | undefined) =>
+      new Kind({
+        name,
+        help,
+        labelNames: ['scope'],
+        registers,
+        collect() {
+          this.reset()
+          for (const figures of metrics.bandwidth()) {
+            const now = value(figures)
+            if (now !== undefined) this.inc({ scope: figures.scope }, now)
+          }
+        },
+      })
+    of(Gauge, 'rbd_mirror_bandwidth_limit_bytes_per_second', 'Limits in force', ({ limit }) => limit)
+    of(Counter, 'rbd_mirror_bandwidth_bytes_total', 'Bytes that went through a limit', ({ bytes }) => bytes)
+    of(Counter, 'rbd_mirror_bandwidth_wait_seconds_total', 'Time that requests were held back by limits', ({ waitSeconds }) => waitSeconds)
   }
 }
 
-/** Images whose name is known yet. */
-function* named(metrics: Metrics): Iterable<ImageMetrics> {
-  for (const image of metrics.images) if (image.name !== '') yield image
+/** A limit must not hide trouble. The order is else that of the table, so that series stay from scrape to scrape. */
+function inTroubleFirst(images: readonly ImageMetrics[], limit: number): readonly ImageMetrics[] {
+  if (images.length <= limit) return images
+  const trouble: ImageMetrics[] = []
+  const others: ImageMetrics[] = []
+  for (const image of images) (image.health().level === 'error' ? trouble : others).push(image)
+  return [...trouble, ...others].slice(0, limit)
+}
+
+function flag(query: URLSearchParams, name: string, fallback: boolean): boolean {
+  const text = query.get(name)
+  if (text === null) return fallback
+  if (text === '' || text === 'true' || text === '1') return true
+  if (text === 'false' || text === '0') return false
+  throw new BadQuery(`${name} is either true or false`)
 }

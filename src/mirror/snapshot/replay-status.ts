@@ -73,6 +73,8 @@ export class ReplayStatus {
     this.metrics.setTimestamps({ primary: newest.timestamp.sec, replicated: matching })
     const bytesPerSecond = this.rate.perSecond(this.clock.monotonic())
     const bytesPerSnapshot = this.recentBytes.reduce((sum, bytes) => sum + bytes, 0) / Math.max(1, this.recentBytes.length)
+    const behind = remote.filter(({ id, namespace }) => namespace.complete && (matching === undefined || id > synced!.namespace.primarySnapId)).length
+    this.metrics.setPending({ snapshots: behind, bytes: Math.round(bytesPerSnapshot * behind) })
     const target = this.syncing && remote.find(({ id }) => id === this.syncing!.to)
     return {
       bytes_per_second: twoPlaces(bytesPerSecond),
