@@ -149,6 +149,18 @@ describe.skipIf(!haveCeph)('librados when the cluster does not answer', () => {
     })
   })
 
+  test('closing connections under everything that can be in flight frees nothing that is in use', async () => {
+    const script = fileURLToPath(new URL('./close-in-outage.ts', import.meta.url))
+    // what is freed is overwritten, so that a use of it shows
+    const env = { ...process.env, MALLOC_PERTURB_: '165', MALLOC_ARENA_MAX: '1' }
+    const child = spawn(process.execPath, ['--import', 'tsx', script, ceph.conf, 'pool', String(ceph.pid('osd.0')), '6'], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+    let output = ''
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', (data: Buffer) => (output += data.toString()))
+    const [code, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null]
+    ceph.resumeDaemon('osd.0')
+    expect({ code, signal, output }).toEqual({ code: 0, signal: null, output: 'survived\n' })
+  })
+
   test('errors of connect name no secret', async () => {
     const key = 'AQBpZWFlAAAAABAAkqgG4wVZ0vV4ZT0Zl2Y5Wg=='
     const failures = await Promise.all([

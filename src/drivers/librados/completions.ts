@@ -9,6 +9,8 @@ export interface PendingCall {
   completion: Pointer
   /** Called once on the main thread with the call's return value, before the completion is released. Must not throw. */
   completed(result: number, completion: Pointer): void
+  /** where it stands among all calls; set while it is in flight */
+  index?: number | undefined
 }
 
 /*
@@ -20,6 +22,8 @@ export interface PendingCall {
  */
 const calls: (PendingCall | undefined)[] = []
 const freeIndexes: number[] = []
+/** calls that nobody waits for any more: their connection is closed */
+const disowned = new Set<PendingCall>()
 let inFlight = 0
 
 /** From how many calls in flight on some go without a callback, and how many have one then: one of so many. */
@@ -50,13 +54,27 @@ export function callbacks(): Callbacks {
 
 function complete(index: number): void {
   const call = calls[index]
-  if (!call) return
-  inFlight--
+  if (call) endCall(call, librados().aioReturnValue(call.completion))
+}
+
+/** Ends a call that has completed, or that librados has dropped for good: `completed` is called and the completion released. */
+export function endCall(call: PendingCall, result: number): void {
+  const { index } = call
+  if (index === undefined || calls[index] !== call) return
   calls[index] = undefined
+  call.index = undefined
   freeIndexes.push(index)
-  const api = librados()
-  call.completed(api.aioReturnValue(call.completion), call.completion)
-  api.aioRelease(call.completion)
+  if (!disowned.delete(call)) inFlight--
+  call.completed(result, call.completion)
+  librados().aioRelease(call.completion)
+}
+
+/** Nobody waits for it: it no longer counts as in flight, and nobody looks whether it is complete. A callback or `endCall` ends it. */
+export function disownCall(call: PendingCall): void {
+  if (call.index === undefined || disowned.has(call)) return
+  disowned.add(call)
+  inFlight--
+  polled = polled.filter((index) => index !== call.index)
 }
 
 /** Completes what is complete of the calls without a callback. */
@@ -86,6 +104,7 @@ export function startCall(call: PendingCall, start: (completion: Pointer) => num
   const api = librados()
   const index = freeIndexes.pop() ?? calls.length
   calls[index] = call
+  call.index = index
   const arena = takeArena(1)
   const out = arena.take()
   const silent = inFlight >= DEEP_QUEUE && withoutCallback < CALLBACK_EVERY - 1
@@ -98,6 +117,7 @@ export function startCall(call: PendingCall, start: (completion: Pointer) => num
   }
   if (status < 0) {
     calls[index] = undefined
+    call.index = undefined
     freeIndexes.push(index)
     return status
   }

@@ -1,6 +1,7 @@
 import { Semaphore } from '../../base/semaphore.ts'
 import { Errno, RadosError, type RadosErrorContext } from '../../rados/errors.ts'
-import { startCall, type PendingCall } from './completions.ts'
+import { disownCall, endCall, startCall, type PendingCall } from './completions.ts'
+import { afterCallbacks } from './event-queue.ts'
 import { librados, type Librados, type Pointer } from './native.ts'
 import { connectionClosed, connectionOpened, runOnPool, runOnThread } from './threads.ts'
 
@@ -28,7 +29,10 @@ export class Connection {
   private readonly contexts = new Set<Closable>()
   private readonly blockingSlots = new Semaphore(BLOCKING_CALLS)
   private readonly keepAlive = setInterval(() => undefined, 2 ** 30) // nothing of librados keeps Node running
-  private readonly abandoned = new AbortController()
+  /** native calls that block, until they return, whoever still waits for them */
+  private readonly running = new Set<Promise<unknown>>()
+  /** Aborted when librados is shut down: nothing is called with this handle, its contexts or its watches any more. */
+  private readonly down = new AbortController()
   private closing: Promise<void> | undefined
   private idle: (() => void) | undefined
 
@@ -43,6 +47,11 @@ export class Connection {
 
   get closed(): boolean {
     return this.closing !== undefined
+  }
+
+  /** True from the moment on that librados is told to shut down: what is still open of it is memory that may be gone. */
+  get isDown(): boolean {
+    return this.down.signal.aborted
   }
 
   error(errno: number, context: Omit<RadosErrorContext, 'cluster'>): RadosError {
@@ -61,6 +70,7 @@ export class Connection {
 
   /** Starts a native asynchronous call; a negative status means that it was refused and never completes. */
   start(call: ConnectionCall, begin: (completion: Pointer) => number): number {
+    if (this.isDown) return -Errno.ESHUTDOWN
     const completed = call.completed.bind(call)
     call.completed = (result, completion) => {
       this.inFlight.delete(call)
@@ -74,8 +84,7 @@ export class Connection {
 
   /** Ends the wait for a call that an OSD has not answered; it completes with ECANCELED. Nothing writes into its buffers afterwards. */
   cancel(call: ConnectionCall): void {
-    if (this.abandoned.signal.aborted) return // failed already, and librados is being shut down: it would have us wait
-    if (this.inFlight.has(call)) this.api.aioCancel(call.io, call.completion)
+    if (!this.isDown && this.inFlight.has(call)) this.api.aioCancel(call.io, call.completion)
   }
 
   /**
@@ -90,9 +99,9 @@ export class Connection {
         1,
         () => {
           this.assertOpen(op)
-          return runOnPool(start)
+          return this.keepUntilDone(runOnPool(start))
         },
-        this.abandoned.signal,
+        this.down.signal,
       ),
     )
   }
@@ -101,17 +110,23 @@ export class Connection {
   async onThread(op: string, name: string): Promise<number> {
     this.assertOpen(op)
     const call = runOnThread(name, this.handle)
-    return this.deadline(op, call.result).finally(() => call.abandon())
+    return this.deadline(op, this.keepUntilDone(call.result)).finally(() => call.abandon())
+  }
+
+  private keepUntilDone<T>(work: Promise<T>): Promise<T> {
+    this.running.add(work)
+    void work.catch(() => undefined).finally(() => this.running.delete(work))
+    return work
   }
 
   private deadline(op: string, work: Promise<number>): Promise<number> {
     return new Promise((resolve, reject) => {
       const timer = this.timeoutMs === undefined ? undefined : setTimeout(() => reject(this.error(Errno.ETIMEDOUT, { op })), this.timeoutMs)
       const onClose = () => reject(this.error(Errno.ESHUTDOWN, { op: `${op} during close` }))
-      this.abandoned.signal.addEventListener('abort', onClose, { once: true })
+      this.down.signal.addEventListener('abort', onClose, { once: true })
       work.then(resolve, reject).finally(() => {
         clearTimeout(timer)
-        this.abandoned.signal.removeEventListener('abort', onClose)
+        this.down.signal.removeEventListener('abort', onClose)
       })
     })
   }
@@ -125,19 +140,42 @@ export class Connection {
   }
 
   private async shutDown(): Promise<void> {
-    const drained = this.drained()
     for (const call of [...this.inFlight]) this.cancel(call)
-    if (this.watches.size > 0) {
-      await within(CLOSE_STEP_MS, Promise.allSettled([...this.watches].map((watch) => watch.close())).then(() => this.watchFlush()))
+    await within(
+      CLOSE_STEP_MS,
+      this.endWatches().then(() => this.drained()),
+    )
+    this.down.abort()
+    const left = [...this.inFlight]
+    for (const call of left) {
+      disownCall(call)
+      call.fail(this.error(Errno.ESHUTDOWN, { op: 'call during close' }))
     }
-    await within(CLOSE_STEP_MS, drained)
-    for (const call of [...this.inFlight]) call.fail(this.error(Errno.ESHUTDOWN, { op: 'call during close' }))
     for (const context of [...this.contexts]) context.close()
-    this.abandoned.abort()
-    const down = runOnThread('rados_shutdown', this.handle)
-    await within(CLOSE_STEP_MS, down.result.then(connectionClosed))
-    down.abandon()
+    await within(CLOSE_STEP_MS, this.endNative(left))
     clearInterval(this.keepAlive)
+  }
+
+  /**
+   * rados_shutdown frees what a thread that is in a blocking call still uses, so it has to wait until they are back; a cluster that never
+   * answers them keeps its memory.
+   */
+  private async endNative(left: readonly ConnectionCall[]): Promise<void> {
+    while (this.running.size > 0) await Promise.allSettled(this.running)
+    const shutdown = runOnThread('rados_shutdown', this.handle)
+    shutdown.abandon()
+    await shutdown.result
+    connectionClosed()
+    // librados has dropped what was in flight without completing it, and calls nobody back any more.
+    afterCallbacks(() => {
+      for (const call of left) endCall(call, -Errno.ESHUTDOWN)
+    })
+  }
+
+  private async endWatches(): Promise<void> {
+    if (this.watches.size === 0) return
+    await Promise.allSettled([...this.watches].map((watch) => watch.close()))
+    await this.watchFlush()
   }
 
   private drained(): Promise<void> {

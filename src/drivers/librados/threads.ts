@@ -1,3 +1,5 @@
+import { writeSync } from 'node:fs'
+import { inspect } from 'node:util'
 import koffi from 'koffi'
 import { symbolAddress, type Pointer } from './native.ts'
 
@@ -84,11 +86,16 @@ let installed = false
 function exitWithoutNative(): void {
   if (installed) return
   installed = true
+  process.on('uncaughtExceptionMonitor', (error) => (fatal = { error }))
   process.on('exit', leave)
 }
 
+/** What Node is about to die of: it prints that only after the exit handlers. */
+let fatal: { error: unknown } | undefined
+
 function leave(code: number): void {
-  if (running === 0 && liveConnections === 0 && blockingCalls === 0) return
+  if (running === 0 && liveConnections === 0 && blockingCalls.size === 0) return
+  if (fatal && process.listenerCount('uncaughtException') === 0) writeSync(2, `${inspect(fatal.error)}\n`)
   const listeners = process.listeners('exit')
   for (const listener of listeners.slice(listeners.indexOf(leave) + 1)) listener.call(process, code)
   posix().exit(code)
@@ -102,13 +109,14 @@ export function connectionClosed(): void {
   liveConnections--
 }
 
-let blockingCalls = 0
+/** Calls on libuv's threads. Their closures are kept: what they refer to is memory that the call uses, even when its caller has given up. */
+const blockingCalls = new Set<unknown>()
 
-/** Runs one of koffi's asynchronous calls, on libuv's threads. */
+/** Runs one of koffi's asynchronous calls, on libuv's threads. What `start` has captured stays referenced until the call returns. */
 export function runOnPool<R>(start: (done: (error: Error | null, result: R) => void) => void): Promise<R> {
   exitWithoutNative()
-  blockingCalls++
+  blockingCalls.add(start)
   return new Promise<R>((resolve, reject) => {
     start((error, result) => (error ? reject(error) : resolve(result)))
-  }).finally(() => blockingCalls--)
+  }).finally(() => blockingCalls.delete(start))
 }

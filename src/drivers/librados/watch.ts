@@ -59,12 +59,17 @@ export class LibradosWatch implements Watch {
       watch.forget()
       throw error
     }
+    if (io.connection.closed) {
+      // It came too late for `close` to know of it: it ends with the connection.
+      watch.forget()
+      throw io.error(Errno.ESHUTDOWN, 'watch during close', oid)
+    }
     watch.untrack = io.connection.track('watch', watch)
     return watch
   }
 
   check(): number {
-    if (this.closing) throw this.io.error(Errno.ENOTCONN, 'watch check', this.oid)
+    if (this.closing || this.io.connection.isDown) throw this.io.error(Errno.ENOTCONN, 'watch check', this.oid)
     const age = this.io.api.watchCheck(this.io.native, this.cookie)
     if (age < 0) throw this.io.error(age, 'watch check', this.oid)
     return age
