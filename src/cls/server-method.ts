@@ -109,12 +109,17 @@ export function setValue<T>(object: ObjectContext, key: string, codec: Codec<T>,
 const MAX_PAGE = 1024
 
 /**
- * Omap entries after the key `after` that begin with `prefix`, at most `max`, in byte order; keys without the prefix.
- * An object that does not exist has none within a write operation. @throws ENOENT within a read operation
+ * Omap entries that begin with `prefix`, at most `max`, in byte order; keys without the prefix. `after` is the key (without the prefix)
+ * behind which they begin: '' leaves out the prefix itself, undefined does not.
  */
-export async function entries(object: ObjectContext, prefix: string, after = '', max = Infinity): Promise<[key: string, value: Buffer][]> {
+export async function entries(
+  object: ObjectContext,
+  prefix: string,
+  after: string | undefined,
+  max = Infinity,
+): Promise<[key: string, value: Buffer][]> {
   const found: [string, Buffer][] = []
-  for (let last = prefix + after; found.length < max; ) {
+  for (let last = after === undefined ? '' : prefix + after; found.length < max; ) {
     const page = await object.omapGet(last, prefix, Math.min(MAX_PAGE, max - found.length))
     for (const [key, value] of page.entries) {
       found.push([key.slice(prefix.length), value])
