@@ -1,17 +1,20 @@
 import { defineConfig } from 'vitest/config'
 
 // Projects of the test pyramid. `npm test` runs unit tests and, where Ceph is installed, the real-cluster tests;
-// the latter run one file after the other because they share one pair of clusters.
+// the latter run one file after the other because they share one pair of clusters. Contract tests on emulated clusters need no Ceph.
+const emulated = 'test/contract/{emulator,memory,lmdb}*.test.ts'
+
 export default defineConfig({
   test: {
     root: new URL('..', import.meta.url).pathname,
     projects: [
-      { extends: true, test: { name: 'unit', include: ['src/**/*.test.ts', 'test/unit/**/*.test.ts'], testTimeout: 20_000 } },
+      { extends: true, test: { name: 'unit', include: ['src/**/*.test.ts', 'test/unit/**/*.test.ts', emulated], testTimeout: 20_000 } },
       {
         extends: true,
         test: {
           name: 'ceph',
           include: ['test/contract/**/*.test.ts', 'test/e2e/**/*.test.ts'],
+          exclude: [emulated],
           globalSetup: ['test/support/clusters.setup.ts'],
           fileParallelism: false,
           testTimeout: 120_000,

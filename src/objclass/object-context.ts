@@ -35,7 +35,7 @@ export interface ObjectContext {
 
   /** @throws ENOENT */
   stat(): Promise<ObjectStat>
-  /** Shorter than `length` at the object's end. @throws ENOENT */
+  /** Shorter than `length` at the object's end; nothing, and no failure, where there is no object, as an OSD has it. */
   read(offset: number, length: number): Promise<Buffer>
   /** @throws ENOENT for the object, ENODATA for the attribute */
   getXattr(name: string): Promise<Buffer>
@@ -43,9 +43,9 @@ export interface ObjectContext {
   getXattrs(): Promise<Map<string, Buffer>>
   /** @throws ENOENT for the object or the key */
   omapGetValue(key: string): Promise<Buffer>
-  /** Keys greater than `after` that begin with `prefix`, at most `max`, in byte order. @throws ENOENT */
+  /** Keys greater than `after` that begin with `prefix`, at most `max` (and 1024), in byte order; none where there is no object, as an OSD has it. */
   omapGet(after: string, prefix: string, max: number): Promise<OmapPage>
-  /** @throws ENOENT */
+  /** None where there is no object. */
   watchers(): Promise<ObjectWatcher[]>
 
   /** @throws EEXIST with `exclusive` */

@@ -40,7 +40,7 @@ export interface WatchRecord {
 
 /** The record that an object has while it, or a clone of it, exists. */
 export interface ObjectHead extends ObjectState {
-  /** false: it is removed and only its clones remain */
+  /** false: it is removed and only its clones remain (what an OSD calls a whiteout) */
   readonly exists: boolean
   /** the id that the next new chunk gets; ids are never used twice while the record lives */
   readonly nextChunk: number
@@ -78,11 +78,11 @@ function encodeTable(encoder: Encoder, table: ChunkTable): void {
   const runs: [id: number, length: number][] = []
   for (const id of table) {
     const last = runs.at(-1)
-    if (last && (last[0] === 0 ? id === 0 : id === last[0] + last[1])) last[1]++
+    if (last && id === (last[0] === 0 ? 0 : last[0] + last[1])) last[1]++
     else runs.push([id, 1])
   }
   encoder.u32(runs.length)
-  for (const [id, length] of runs) encoder.u32(id).u32(length)
+  for (const [id, length] of runs) encoder.size(id).u32(length)
 }
 
 /** Chunks of the largest object that a head may describe, against damaged records. */
@@ -91,7 +91,7 @@ const MAX_CHUNKS = 2 ** 20
 function decodeTable(decoder: Decoder): number[] {
   const table: number[] = []
   for (let runs = decoder.count(); runs > 0; runs--) {
-    const id = decoder.u32()
+    const id = decoder.size()
     const length = decoder.u32()
     if (table.length + length > MAX_CHUNKS) decoder.fail('too many chunks')
     for (let at = 0; at < length; at++) table.push(id === 0 ? 0 : id + at)
@@ -103,7 +103,7 @@ export function encodeHead(head: ObjectHead): Buffer {
   const encoder = new Encoder(256)
   encoder.versioned(VERSION, VERSION, () => {
     encodeState(encoder, head)
-    encoder.bool(head.exists).u32(head.nextChunk).u64(head.snapSeq)
+    encoder.bool(head.exists).size(head.nextChunk).u64(head.snapSeq)
     encoder.u32(head.clones.length)
     for (const clone of head.clones) {
       encodeState(encoder, clone)
@@ -126,7 +126,7 @@ export function decodeHead(bytes: Buffer): ObjectHead {
   return decoder.versioned(VERSION, () => {
     const state = decodeState(decoder)
     const exists = decoder.bool()
-    const nextChunk = decoder.u32()
+    const nextChunk = decoder.size()
     const snapSeq = decoder.u64()
     const clones = list(decoder, (): Clone => {
       const cloneState = decodeState(decoder)
