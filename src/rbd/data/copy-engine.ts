@@ -2,6 +2,7 @@ import { setMaxListeners } from 'node:events'
 import { assert } from '../../base/assert.ts'
 import type { Log } from '../../base/log.ts'
 import type { Semaphore } from '../../base/semaphore.ts'
+import type { Throttle } from '../../base/throttle.ts'
 import { NO_SNAP, type IoCtx, type SnapId } from '../../rados/io-ctx.ts'
 import { FEATURE_OBJECT_MAP, hasFeature } from '../features.ts'
 import type { ImageHeader } from '../header.ts'
@@ -53,11 +54,18 @@ export interface CopyRequest {
    * With more than one step every object that changed is written whole then.
    */
   leftovers?: boolean | undefined
+  /**
+   * The destination may hold anything, whatever its object map says: every object is compared with the source's by checksums (started from
+   * this seed), and only chunks that differ are transferred. With `fromSnap` 0.
+   */
+  compare?: { seed: bigint } | undefined
   /** objects in flight (rbd_concurrent_management_ops) */
   concurrency: number
   /** bytes in flight, shared by all copies of the process */
   byteBudget: Semaphore
   buffers: BufferPool
+  /** holds the copy back as a bandwidth limit wants it */
+  throttle?: Throttle | undefined
   /** the destination head's, open (locked) for the time of the copy; undefined if the image has none */
   objectMap: ObjectMap | undefined
   /** Called whenever `objects` has grown. Cheap things only; must not throw. */
@@ -104,7 +112,9 @@ export async function copyImage(request: CopyRequest): Promise<CopyResult> {
   setMaxListeners(0, signal)
   signal.throwIfAborted()
 
-  const diff = await diffObjects(source.io, source.header, fromSnap, last.sourceSnap, signal)
+  const diff: ObjectDiff = request.compare
+    ? { known: false, reason: 'the images are compared' }
+    : await diffObjects(source.io, source.header, fromSnap, last.sourceSnap, signal)
   if (!diff.known) log.info({ reason: diff.reason }, 'looking at every object')
   const objectMap = request.objectMap
   const finalObjects = objectsAt(last.sourceSnap)
@@ -142,6 +152,7 @@ export async function copyImage(request: CopyRequest): Promise<CopyResult> {
       isNew,
       expectsData: diff.known,
       leftovers: request.leftovers ?? false,
+      compare: request.compare,
       maps,
       byteBudget: request.byteBudget,
       buffers: request.buffers,
@@ -159,7 +170,11 @@ export async function copyImage(request: CopyRequest): Promise<CopyResult> {
         const object = state.cursor
         state.cursor = next(object + 1, WORK_ANY)
         state.active[index] = object
+        // before its size is known; what it does not have is given back
+        const held = request.throttle?.take(layout.objectSize, signal)
+        if (held) await held
         const { bytesRead, bytesWritten } = await copier.copy(object)
+        request.throttle?.giveBack(layout.objectSize - bytesRead)
         state.active[index] = undefined
         state.result.objectsExamined++
         state.result.bytesRead += bytesRead
@@ -264,7 +279,8 @@ for (let pair = 0; pair < 65536; pair++) {
 }
 
 /** Which objects are known not to have existed at the start. */
-function newObjects({ fromSnap, destination }: CopyRequest, diff: ObjectDiff): (object: number) => boolean {
+function newObjects({ fromSnap, destination, compare }: CopyRequest, diff: ObjectDiff): (object: number) => boolean {
+  if (compare) return () => false
   if (fromSnap === 0n) return () => true
   // copying up puts a parent's data into older snapshots' objects too, after their maps were written
   if (!diff.known || !diff.start || destination.header.parent) return () => false

@@ -7,6 +7,7 @@ import { ReadOperation, WriteOperation } from '../../rados/operation.ts'
 import { dataObjectName } from '../names.ts'
 import type { BufferPool } from './buffer-pool.ts'
 import type { DestinationMaps, StepOutcome } from './destination-maps.ts'
+import { compareObjects } from './compare-objects.ts'
 import { compareSnapshots } from './compared-snap-set.ts'
 import { changeBetween, cloneAt, type ObjectChange } from './extent-diff.ts'
 import { coalesce, readPieces, writeParts, writeWhole, type ObjectWrite, type ReadPart } from './object-writes.ts'
@@ -40,6 +41,8 @@ export interface CopierOptions {
   isNew(object: number): boolean
   /** The destination may have objects that the source never had at any of the snapshots, whatever its object map says. */
   leftovers: boolean
+  /** Nothing is known of the destination: what differs by checksums is transferred. */
+  compare: { seed: bigint } | undefined
   maps: DestinationMaps
   byteBudget: Semaphore
   buffers: BufferPool
@@ -122,9 +125,14 @@ export class ObjectCopier {
    * changed between the start and any snapshot that is gone now is part of what it changed since the start.
    */
   private planLeftovers(object: number, plans: StepPlan[]): void {
-    const { leftovers, maps } = this.options
-    if (plans.length === 1 || plans.every(({ change }) => change.type === 'none')) return
+    const { leftovers, maps, compare } = this.options
     const first = plans[0]!
+    if (compare) {
+      if (first.exists) first.change = { type: 'created', size: first.size! }
+      else if (plans.some(({ change }) => change.type !== 'none')) first.change = { type: 'removed' }
+      return
+    }
+    if (plans.length === 1 || plans.every(({ change }) => change.type === 'none')) return
     if (leftovers && first.size !== undefined) first.change = { type: 'created', size: first.size }
     // absent at the start and after the first step
     else if (!first.exists && first.change.type === 'none' && (maps.existed(object) ?? leftovers)) first.change = { type: 'removed' }
@@ -188,7 +196,7 @@ export class ObjectCopier {
         await this.remove(object, views.destination)
         return false
       case 'created':
-        return this.applyWhole(object, plan, change.size, result)
+        return this.options.compare ? this.applyDiffering(object, plan, change.size, result) : this.applyWhole(object, plan, change.size, result)
       case 'changed': {
         // the end is set even if it seems to be right: an abandoned copy may have gone beyond it
         const end = change.size < this.options.objectSize ? change.size : undefined
@@ -206,6 +214,20 @@ export class ObjectCopier {
       result.bytesRead += data.length
       return this.writeObject(object, views.destination, writeWhole(data, this.options.hidesParent), result)
     })
+  }
+
+  /** Makes whatever the destination has equal to the source's object, by what differs. */
+  private async applyDiffering(object: number, plan: StepPlan, size: number, result: ObjectCopied): Promise<boolean> {
+    const { compare, sourcePrefix, destinationPrefix, hidesParent, objectSize, signal } = this.options
+    const source = { io: plan.readFrom, oid: dataObjectName(sourcePrefix, object) }
+    const destination = { io: plan.views.destination, oid: dataObjectName(destinationPrefix, object) }
+    const { rightSize, differing } = await compareObjects(source, destination, { seed: compare!.seed, signal })
+    if (rightSize === undefined) return differing.empty && !hidesParent ? false : this.applyWhole(object, plan, size, result)
+    // what is longer, but of zeros, reads the same
+    if (differing.empty) return true
+    const extents = differing.remove(size, Infinity)
+    const end = size < objectSize ? size : undefined
+    return (await this.applyParts(object, plan, coalesce(extents), end, true, result)) ?? this.applyWhole(object, plan, size, result)
   }
 
   /** Undefined when the destination has no object to change. */
@@ -284,9 +306,20 @@ export class ObjectCopier {
   }
 
   private async removeLeftover(object: number, to: IoCtx): Promise<void> {
-    const { maps, leftovers, fromSnap, fromObjects } = this.options
+    const { maps, leftovers, fromSnap, fromObjects, compare } = this.options
+    if (compare) return (await this.isThere(object, to)) ? this.remove(object, to) : undefined
     // where the image was shorter before there may be what an even earlier copy left
     if (maps.existed(object) ?? (leftovers || (fromSnap !== 0n && object >= fromObjects))) await this.remove(object, to)
+  }
+
+  private async isThere(object: number, at: IoCtx): Promise<boolean> {
+    try {
+      await at.stat(dataObjectName(this.options.destinationPrefix, object))
+      return true
+    } catch (error) {
+      if (isErrno(error, Errno.ENOENT)) return false
+      throw error
+    }
   }
 
   /** A buffer of `length` bytes within the budget. After a failure it is not used again: a native read may still write to it. */
