@@ -25,3 +25,9 @@ export const replicaLockPolicy: LockPolicy = {
   lockRequested: () => Errno.EROFS,
   operationRequested: (type) => (type === 'general' ? Errno.EROFS : 'accept'),
 }
+
+/** As a client in the middle of a change of ownership: hears who wants the lock, and keeps it until the change is done. */
+export const keepingLockPolicy: LockPolicy = {
+  lockRequested: () => 0,
+  operationRequested: () => 'accept',
+}

@@ -30,3 +30,18 @@ async function unlinkOne(image: Image, snapId: SnapId, mirrorPeerUuid: string): 
     throw error
   }
 }
+
+/**
+ * Makes a peer do without a mirror-snapshot of a primary. One that nobody else follows is removed if there is a newer one.
+ * A snapshot that is gone is no error.
+ */
+export async function forgetSnapshot(image: Image, snapId: SnapId, mirrorPeerUuid: string, signal?: AbortSignal): Promise<void> {
+  const mirrored = mirrorSnapshots((await image.refreshIfNeeded()).snapshots)
+  const snapshot = mirrored.find(({ id }) => id === snapId)
+  if (!snapshot) return
+  const others = [...snapshot.namespace.mirrorPeerUuids].filter((uuid) => uuid !== mirrorPeerUuid)
+  if (others.length === 0 && mirrored.at(-1) !== snapshot) return removeSnapshot(image, snapId, { signal })
+  if (!snapshot.namespace.mirrorPeerUuids.has(mirrorPeerUuid)) return
+  await unlinkPeer(image, [snapId], mirrorPeerUuid, signal)
+  await image.headerChanged()
+}

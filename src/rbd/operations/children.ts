@@ -46,8 +46,14 @@ export async function childrenOf(io: IoCtx, imageId: string, snapId: SnapId) {
   }
 }
 
-/** Clones of format v1 of a snapshot in any pool: only their own pools know of them. */
+/** Whether clones of format v1 hang on a snapshot. */
 export async function hasOldChildren(image: Image, snapId: SnapId): Promise<boolean> {
+  return (await oldChildrenOf(image, snapId, 1)).length > 0
+}
+
+/** Clones of format v1 of a snapshot in any pool, for only their own pools know of them; `max` are enough. */
+export async function oldChildrenOf(image: Image, snapId: SnapId, max = Number.POSITIVE_INFINITY): Promise<{ poolId: bigint; imageId: string }[]> {
+  const found: { poolId: bigint; imageId: string }[] = []
   for (const { id } of await image.options.cluster.listPools()) {
     let pool: IoCtx
     try {
@@ -58,14 +64,15 @@ export async function hasOldChildren(image: Image, snapId: SnapId): Promise<bool
     }
     try {
       const children = await rbd.getChildren.call(pool, RBD_CHILDREN, { poolId: image.io.poolId, imageId: image.id, snapId })
-      if (children.size > 0) return true
+      found.push(...[...children].map((imageId) => ({ poolId: id, imageId })))
+      if (found.length >= max) break
     } catch (error) {
       if (!isErrno(error, Errno.ENOENT)) throw error
     } finally {
       pool.close()
     }
   }
-  return false
+  return found
 }
 
 /**

@@ -2,12 +2,16 @@ import { snapshotAdd } from '../../cls/rbd/client.ts'
 import type { SnapshotNamespace } from '../../cls/rbd/types.ts'
 import { Errno, isErrno } from '../../rados/errors.ts'
 import type { SnapId } from '../../rados/io-ctx.ts'
+import { mirrorImageSnapshotSetCopyProgress } from '../../cls/rbd/mirror-client.ts'
 import { findSnapshot, findSnapshotByName } from '../header.ts'
 import type { Image } from '../image.ts'
+import { captureImageState } from '../mirror/capture-image-state.ts'
+import { writeImageState } from '../mirror/image-state.ts'
+import { isPrimary } from '../mirror/mirror-snapshot.ts'
 import { changeHeader, invoke, operationError, type OperationOptions } from './invoke.ts'
 
-/** librbd/Types.h, SNAP_CREATE_FLAG_*: there is nothing to quiesce in what a mirror daemon makes */
-const SKIP_NOTIFY_QUIESCE = 1n << 1n
+/** librbd/Types.h, SNAP_CREATE_FLAG_*: what the lock owner is told about clients that can quiesce */
+const QUIESCE_FLAGS = { quiesce: 0n, skip: 1n << 1n, 'ignore-error': 1n << 2n } as const
 
 const maxStaleIds = 10
 
@@ -16,17 +20,19 @@ export interface SnapshotToCreate {
   namespace: SnapshotNamespace
   /** an id of the data pool that was allocated ahead; used if it is newer than all of the image's */
   snapId?: SnapId | undefined
+  /** whether the lock owner has its users' file systems made quiet; `skip` without it, for there is nothing to quiesce in what a daemon makes */
+  quiesce?: keyof typeof QUIESCE_FLAGS | undefined
 }
 
 /** Makes a snapshot of the head, by the lock owner. Rejects with EEXIST for a name that is taken, EDQUOT at the snapshot limit. */
 export function createSnapshot(image: Image, snapshot: SnapshotToCreate, options?: OperationOptions): Promise<void> {
-  const { name, namespace } = snapshot
+  const { name, namespace, quiesce = 'skip' } = snapshot
   return invoke(
     image,
     {
       name: 'create snapshot',
       local: async () => void (await createSnapshotHere(image, snapshot)),
-      request: { type: 'snapCreate', name, namespace, flags: SKIP_NOTIFY_QUIESCE },
+      request: { type: 'snapCreate', name, namespace, flags: QUIESCE_FLAGS[quiesce] },
     },
     options,
   )
@@ -35,7 +41,8 @@ export function createSnapshot(image: Image, snapshot: SnapshotToCreate, options
 /**
  * Makes a snapshot here and now: the lock must be ours, if the image has one, and no write may be under way.
  *
- *     snapshot id → header (again with another id if it is stale) → head's object map copied and marked clean → peers told
+ *     snapshot id → header (again with another id if it is stale) → head's object map copied and marked clean
+ *       → a primary's: image state → complete → peers told
  *
  * Resolves with the snapshot's id.
  */
@@ -46,8 +53,15 @@ export async function createSnapshotHere(image: Image, { name, namespace, snapId
     if (before) throw operationError(image, Errno.EEXIST, `create snapshot ${name}`)
     created = await addToHeader(image, name, namespace, snapId)
     await image.objectMap?.createSnapshot(created)
+    if (namespace.type === 'mirror' && isPrimary(namespace)) await completePrimary(image, created)
   })
   return created!
+}
+
+/** A primary's mirror-snapshot may be followed once it has its image state. */
+async function completePrimary(image: Image, snapId: SnapId): Promise<void> {
+  await writeImageState(image.io, image.id, snapId, await captureImageState(image))
+  await mirrorImageSnapshotSetCopyProgress.call(image.io, image.headerOid, { snapId, complete: true, lastCopiedObjectNumber: 0 })
 }
 
 async function addToHeader(image: Image, name: string, namespace: SnapshotNamespace, allocated: SnapId | undefined): Promise<SnapId> {

@@ -1,4 +1,4 @@
-import { getMirrorMode } from '../../../rbd/mirror/pool-mode.ts'
+import { getMirrorMode } from '../../../rbd/mirror/get-mirror-mode.ts'
 import { listPeers } from '../../../rbd/mirror/peers.ts'
 import { getSiteName } from '../../../rbd/mirror/site-name.ts'
 import type { Command } from '../frame/command.ts'

@@ -1,0 +1,77 @@
+import { setFeatures } from '../../cls/rbd/client.ts'
+import type { MirrorImage } from '../../cls/rbd/mirror-types.ts'
+import { errnoText } from '../../rados/errno-text.ts'
+import { Errno } from '../../rados/errors.ts'
+import { FEATURE_NON_PRIMARY } from '../features.ts'
+import type { Image } from '../image.ts'
+import { IMAGE_CLIENT_ID, ImageJournal } from '../journal/image-journal.ts'
+import { journalOptionsOf } from './journal-switch.ts'
+import { loadMirrorInfo } from './mirror-info.ts'
+import { createPrimarySnapshot } from './primary-snapshot.ts'
+import { explained, Refusal } from './refusal.ts'
+
+const prefix = 'librbd::mirror::DemoteRequest: '
+
+/**
+ * Gives up being primary: from then on nobody may write to the image until a site promotes itself (librbd/mirror/DemoteRequest.cc). Whoever has the
+ * image's lock has to give it back first; open the image with `keepingLockPolicy`. Rejects with Refusal.
+ */
+export async function demoteImage(image: Image, signal?: AbortSignal): Promise<void> {
+  await explained(
+    () => 'librbd::api::Mirror: image_demote: failed to demote image',
+    async () => {
+      await image.refresh()
+      const refuse = (step: string, errno: number, why: string) => new Refusal(errno, [`${prefix}${step}: ${why}`], image)
+      const { image: entry, promotion } = await explained(
+        (errno) => `${prefix}handle_get_info: failed to retrieve mirroring state: ${errnoText(errno)}`,
+        () => loadMirrorInfo(image.io, image.id, { signal }),
+      )
+      if (entry.state !== 'enabled') throw refuse('handle_get_info', Errno.EINVAL, 'mirroring is not currently enabled')
+      if (promotion.state !== 'primary') throw refuse('handle_get_info', Errno.EINVAL, 'image is not primary')
+      const { lock } = image
+      if (!image.usesLock || !lock) {
+        if (entry.mode === 'journal') throw refuse('acquire_lock', Errno.EINVAL, 'exclusive lock is not active')
+        return demote(image, entry, signal)
+      }
+      if ((await lock.acquire({ signal })) === 'refused') throw refuse('handle_acquire_lock', Errno.EROFS, 'failed to acquire exclusive lock')
+      try {
+        await demote(image, entry, signal)
+      } finally {
+        await lock.release()
+      }
+    },
+  )
+  await image.watcher?.notifyHeaderUpdate()
+}
+
+async function demote(image: Image, { mode, globalImageId }: MirrorImage, signal: AbortSignal | undefined): Promise<void> {
+  if (mode === 'journal') return demoteJournal(image)
+  // first of all no client may write any more
+  await setFeatures.call(image.io, image.headerOid, { features: FEATURE_NON_PRIMARY, mask: FEATURE_NON_PRIMARY })
+  await image.headerChanged()
+  await createPrimarySnapshot(image, { globalImageId, demoted: true, withoutPeers: true, quiesce: 'skip', signal })
+}
+
+async function demoteJournal(image: Image): Promise<void> {
+  const journal = await ImageJournal.open(journalOptionsOf(image))
+  try {
+    if (await hasUnappliedEntries(journal)) {
+      const why = "the journal holds writes of a client that has died, which the image lacks: map or open the image for writing, then demote it"
+      throw new Refusal(Errno.EBUSY, [`librbd::journal::DemoteRequest: ${why}`], image)
+    }
+    await journal.demote()
+  } finally {
+    await journal.close()
+  }
+}
+
+/** What was journaled but not written to the image is on the other site, or will be: ours would lack it for ever. */
+async function hasUnappliedEntries({ journal }: ImageJournal): Promise<boolean> {
+  const committed = journal.client(IMAGE_CLIENT_ID)?.commitPosition.objectPositions ?? []
+  const { player, detach } = journal.play(committed)
+  try {
+    return (await player.read()).type !== 'idle'
+  } finally {
+    detach()
+  }
+}

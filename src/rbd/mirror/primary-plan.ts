@@ -1,0 +1,72 @@
+import type { SnapId } from '../../rados/io-ctx.ts'
+import type { ImageSnapshot } from '../header.ts'
+import { isDemoted, isMirrorSnapshot, mirrorSnapshots, type MirrorSnapshot } from './mirror-snapshot.ts'
+
+/** What has to come before a promotion's primary snapshot. */
+export type PromotionPlan =
+  /** the image follows nobody: the snapshot can be made at once */
+  | { type: 'promote' }
+  /** its daemon has to let go first: a snapshot without a primary says so */
+  | { type: 'forcePromote'; rollBackTo: SnapId | undefined }
+  | { type: 'refuse'; reason: string }
+
+/** What a promotion of an image of snapshot mode has to do (librbd/mirror/snapshot/Utils.cc, can_create_primary_snapshot). */
+export function planPromotion(snapshots: readonly ImageSnapshot[]): PromotionPlan {
+  const ascending = mirrorSnapshots(snapshots)
+  const newest = ascending.at(-1)
+  if (newest?.namespace.state !== 'non-primary') return { type: 'promote' }
+  if (newest.namespace.complete) return { type: 'forcePromote', rollBackTo: undefined }
+  const before = ascending.slice(0, -1).findLast(({ namespace }) => namespace.state !== 'non-primary' || namespace.complete)
+  return before ? { type: 'forcePromote', rollBackTo: before.id } : { type: 'refuse', reason: 'cannot rollback' }
+}
+
+/** Why the head may not get a primary snapshot now; undefined when it may. */
+export function primarySnapshotRefusal(snapshots: readonly ImageSnapshot[], { demoted, force }: { demoted: boolean; force: boolean }): string | undefined {
+  const newest = mirrorSnapshots(snapshots).at(-1)
+  if (!newest) return undefined
+  const { namespace } = newest
+  if (isDemoted(namespace) && !force) return 'trying to create primary snapshot without force when previous primary snapshot is demoted'
+  if (namespace.state !== 'non-primary') return undefined
+  if (!force) return 'trying to create primary snapshot without force when previous snapshot is non-primary'
+  if (demoted) return 'trying to create primary demoted snapshot when previous snapshot is non-primary'
+  if (!namespace.complete) return 'trying to create primary snapshot when previous non-primary snapshot is not copied yet'
+  return undefined
+}
+
+export interface Unlink {
+  snapId: SnapId
+  peerUuid: string
+}
+
+/**
+ * The next mirror-snapshot that a peer has to do without, after a new one was made: such as nobody follows, such as were never finished, and
+ * the oldest but one where there are more than `limit` since the last promotion (librbd/mirror/snapshot/CreatePrimaryRequest.cc, unlink_peer).
+ */
+export function nextUnlink(snapshots: readonly ImageSnapshot[], peerUuids: Iterable<string>, limit: number): Unlink | undefined {
+  const ascending = [...snapshots].sort((a, b) => (a.id < b.id ? -1 : 1)).filter(isMirrorSnapshot)
+  const peers = [...peerUuids].sort()
+  for (const peerUuid of peers) {
+    const useless = ascending.find(({ namespace }) => isUseless(namespace, peerUuid))
+    if (useless) return { snapId: useless.id, peerUuid }
+  }
+  for (const peerUuid of peers) {
+    const surplus = surplusOf(ascending, peerUuid, limit)
+    if (surplus !== undefined) return { snapId: surplus, peerUuid }
+  }
+  return undefined
+}
+
+function isUseless({ mirrorPeerUuids, state, complete }: MirrorSnapshot['namespace'], peerUuid: string): boolean {
+  const primary = state === 'primary' || state === 'primary-demoted'
+  return mirrorPeerUuids.size === 0 || (mirrorPeerUuids.has(peerUuid) && primary && !complete)
+}
+
+/** Not the oldest one, which the peer may be copying, but the newest that is within the limit. */
+function surplusOf(ascending: readonly MirrorSnapshot[], peerUuid: string, limit: number): SnapId | undefined {
+  let linked: SnapId[] = []
+  for (const { id, namespace } of ascending) {
+    if (namespace.state !== 'primary') linked = []
+    else if (namespace.mirrorPeerUuids.has(peerUuid)) linked.push(id)
+  }
+  return linked.length > limit ? linked[limit - 1] : undefined
+}
