@@ -15,6 +15,10 @@ export interface JournalFault {
 
 export const MIN_FETCH_BYTES = 32 * 1024
 
+/** Buffers of the smallest fetches, for the next ones: a live journal is looked at many times a second, mostly for a few entries. */
+const spareBuffers: Buffer[] = []
+const MAX_SPARE_BUFFERS = 16
+
 /** Takes the entries out of one data object, from its start to its end, in fetches whose size follows what there is to fetch. */
 export class ObjectReader {
   private readonly queue: JournalEntry[] = []
@@ -108,16 +112,23 @@ export class ObjectReader {
   private async fetchOnce(activeSet: number): Promise<void> {
     const kept = this.tail.length
     const size = Math.max(Math.min(this.fetchBytes, this.limits.maxFetchBytes), this.wanted - kept)
-    const buffer = Buffer.allocUnsafeSlow(kept + size)
+    const reusable = kept + size === MIN_FETCH_BYTES
+    const buffer = (reusable ? spareBuffers.pop() : undefined) ?? Buffer.allocUnsafeSlow(kept + size)
+    // after a failure the buffer is not used again: a native read may still write to it
     const got = await this.read(this.objectNumber, this.offset, buffer.subarray(kept))
     if (got < size) this.endSeen = Math.max(this.endSeen, activeSet)
     if (got === size) this.fetchBytes = Math.min(this.fetchBytes * 2, this.limits.maxFetchBytes)
     else if (got < size / 4) this.fetchBytes = Math.max(MIN_FETCH_BYTES, this.fetchBytes / 2)
-    if (got === 0) return
-    this.tail.copy(buffer)
-    const base = this.offset - kept
-    this.offset += got
-    this.parse(buffer.subarray(0, kept + got), base)
+    if (got > 0) {
+      this.tail.copy(buffer)
+      const base = this.offset - kept
+      this.offset += got
+      // entries refer to what they lie in: a few do not keep much more than themselves
+      const bytes = reusable ? Buffer.allocUnsafeSlow(kept + got) : buffer.subarray(0, kept + got)
+      if (reusable) buffer.copy(bytes)
+      this.parse(bytes, base)
+    }
+    if (reusable && spareBuffers.length < MAX_SPARE_BUFFERS) spareBuffers.push(buffer)
   }
 
   private parse(buffer: Buffer, base: number): void {

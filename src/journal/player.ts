@@ -40,6 +40,10 @@ export interface PlayerLimits {
 export const defaultPlayerLimits: PlayerLimits = { maxFetchBytes: 4 * 1024 * 1024, maxBatchBytes: 4 * 1024 * 1024, maxPollMs: 5_000 }
 
 const minPollMs = 30
+/** Under a steady load: fewer looks, each for more entries, cost less of both clusters and daemon than the lag they add is worth. */
+const steadyPollMs = 60
+/** so many looks in a row that brought entries are a steady load */
+const steadyAfter = 3
 const pollGrowth = 1.5
 /** While nothing comes the header is read again at most this often. */
 const refreshMs = 1_000
@@ -74,6 +78,8 @@ export class JournalPlayer {
   private cursor: Cursor
   private pollMs = minPollMs
   private pollDue = false
+  private broughtEntries = false
+  private successes = 0
   private refreshedAt = -Infinity
 
   constructor(private readonly options: PlayerOptions) {
@@ -95,7 +101,7 @@ export class JournalPlayer {
       const { activeSet } = this.options.metadata
       switch (step.type) {
         case 'entries':
-          this.pollMs = minPollMs
+          this.broughtEntries = true
           for (const reader of this.readers) reader.prefetch(activeSet)
           return step
         case 'corrupt':
@@ -113,7 +119,10 @@ export class JournalPlayer {
 
   /** Resolves when it is time to look again: soon after entries came, ever later while none do, at once when the journal changes. */
   async wait(signal?: AbortSignal): Promise<void> {
-    const outcome = await this.options.changed.wait(this.options.clock, this.pollMs, signal)
+    this.successes = this.broughtEntries ? this.successes + 1 : 0
+    if (this.broughtEntries) this.pollMs = this.successes > steadyAfter ? steadyPollMs : minPollMs
+    this.broughtEntries = false
+    const outcome = await this.options.changed.wait(this.options.clock, Math.min(this.pollMs, this.limits.maxPollMs), signal)
     this.pollMs = outcome === 'woken' ? minPollMs : Math.min(this.pollMs * pollGrowth, this.limits.maxPollMs)
     this.pollDue = true
   }
