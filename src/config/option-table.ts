@@ -1,3 +1,4 @@
+import { parseBandwidthRules } from './bandwidth-rules.ts'
 import type { OptionType, ValueOf } from './option-type.ts'
 
 export interface OptionDefinition<T extends OptionType = OptionType> {
@@ -12,6 +13,8 @@ export interface OptionDefinition<T extends OptionType = OptionType> {
   own?: true
   /** Takes effect only at the start. */
   startup?: true
+  /** Throws ConfigError for a text that is no good. */
+  check?: (text: string) => unknown
   /** Never shown nor logged. */
   secret?: true
 }
@@ -60,6 +63,12 @@ export const optionTable = {
   rbd_mirror_metrics_port: option('uint', 9927, 'port of the status page, /metrics, /healthz and /readyz (0: none)', { own: true, startup: true, max: 65535 }),
   rbd_mirror_metrics_image_limit: option('uint', 5000, 'images that have series of their own on /metrics, those in error first', { own: true, max: 100_000 }),
   rbd_mirror_metrics_ceph_names: option('bool', false, "whether /metrics has the names that ceph-exporter gives to the stock daemon's counters too", own),
+  rbd_mirror_bandwidth_limits: option(
+    'str',
+    '',
+    'bytes per second as in "100M, 20M pool=volumes, 5M image=volumes/db-*, unlimited during=[* 0-5 * * *]"; the last that fits counts',
+    { own: true, check: parseBandwidthRules },
+  ),
   rbd_mirror_rpo_target: option('secs', 0, 'lag that is still as it should be, for images without a snapshot schedule (0: none)', { own: true, min: 0 }),
 
   rbd_default_data_pool: option('str', '', 'pool for the data of new images'),

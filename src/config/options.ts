@@ -164,5 +164,11 @@ function check(name: string, definition: OptionDefinition, text: string, where: 
     if (definition.max !== undefined && parsed.value > definition.max) fail(`it must be at most ${definition.max}`)
   }
   if (definition.values && !definition.values.includes(text)) fail(`it must be one of ${definition.values.join(', ')}`)
+  try {
+    definition.check?.(text)
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    fail(error.message)
+  }
   if (name.startsWith('debug_') && !/^\d{1,2}(\/\d{1,2})?$/.test(text)) fail('it must be a level from 0 to 99, or two as in 5/20')
 }

@@ -5,6 +5,7 @@ import { Cancelled } from '../base/cancelled.ts'
 import { systemClock } from '../base/clock.ts'
 import { silentLog, type Log } from '../base/log.ts'
 import { systemRandom } from '../base/random.ts'
+import { parseBandwidthRules } from '../config/bandwidth-rules.ts'
 import { ConfigError } from '../config/config-error.ts'
 import type { Configuration } from '../config/load-configuration.ts'
 import type { Options } from '../config/options.ts'
@@ -186,6 +187,11 @@ export class Daemon {
       connectLocal: (signal) => this.connections.local(signal),
       connectRemote: (spec, signal) => this.connections.remote(spec, signal),
       options: mirrorOptions(options),
+      followBandwidthRules: (apply) => {
+        const follow = () => apply(parseBandwidthRules(options.get('rbd_mirror_bandwidth_limits')))
+        follow()
+        return options.onChange(['rbd_mirror_bandwidth_limits'], follow)
+      },
       metrics: this.metrics,
       adminCommands: this.registry,
       log: this.log,

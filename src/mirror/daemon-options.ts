@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
+import type { BandwidthRule } from '../config/bandwidth-rules.ts'
 import type { AdminCommands } from '../observability/admin-commands.ts'
 import type { Metrics } from '../observability/metrics.ts'
 import type { Cluster } from '../rados/cluster.ts'
@@ -24,6 +25,8 @@ export interface MirrorDaemonOptions {
   /** A new connection to a peer's cluster, with operation time-outs. */
   connectRemote(spec: RemoteSpec, signal: AbortSignal): Promise<Cluster>
   readonly options: MirrorOptions
+  /** Hands over the bandwidth limits, now and whenever they change; returns what ends it. */
+  followBandwidthRules?(apply: (rules: readonly BandwidthRule[]) => void): () => void
   readonly metrics: Metrics
   /** where `rbd mirror …` commands are offered while their pool or image is held */
   readonly adminCommands: AdminCommands

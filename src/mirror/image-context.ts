@@ -4,10 +4,12 @@ import type { Log } from '../base/log.ts'
 import type { MemoryShare } from '../base/memory-share.ts'
 import type { Random } from '../base/random.ts'
 import type { Semaphore } from '../base/semaphore.ts'
+import type { Throttle } from '../base/throttle.ts'
 import type { ImageMetrics } from '../observability/metrics.ts'
 import type { Cluster } from '../rados/cluster.ts'
 import type { IoCtx, SnapId } from '../rados/io-ctx.ts'
 import type { BufferPool } from '../rbd/data/buffer-pool.ts'
+import type { Bandwidth } from './bandwidth.ts'
 import type { MirrorOptions } from './options.ts'
 
 /** One side of a mirrored image. The io context is shared: whoever needs a snapshot or snap context of its own duplicates it. */
@@ -48,6 +50,8 @@ export interface SharedLimits {
   readonly buffers: BufferPool
   /** what journals may hold of what was fetched and not written yet */
   readonly journalMemory: MemoryShare
+  /** limits of bytes per second; without one nothing is held back */
+  readonly bandwidth?: Bandwidth | undefined
 }
 
 /**
@@ -72,6 +76,8 @@ export interface ImageContext {
   /** has pool, namespace and global image id as fields */
   readonly log: Log
   readonly limits: SharedLimits
+  /** this image's share of the bandwidth limits */
+  readonly throttle?: Throttle | undefined
   /** of the local pool */
   readonly snapIds: SnapIds
   readonly options: MirrorOptions

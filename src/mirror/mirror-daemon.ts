@@ -9,6 +9,7 @@ import type { Cluster } from '../rados/cluster.ts'
 import { EBLOCKLISTED, isErrno } from '../rados/errors.ts'
 import { BufferPool } from '../rbd/data/buffer-pool.ts'
 import { offerCommands, type Commanded } from './admin-commands.ts'
+import { Bandwidth } from './bandwidth.ts'
 import { ClusterWatcher, type ClusterState } from './cluster-watcher.ts'
 import type { MirrorDaemonOptions } from './daemon-options.ts'
 import { BYTE_BUDGET, JOURNAL_MEMORY, JOURNAL_MEMORY_EACH } from './options.ts'
@@ -37,6 +38,7 @@ export class MirrorDaemon implements Commanded {
   private readonly byteBudget = new Semaphore(BYTE_BUDGET)
   private readonly buffers = new BufferPool(BYTE_BUDGET / 2)
   private readonly journalMemory = new MemoryShare(JOURNAL_MEMORY, JOURNAL_MEMORY_EACH)
+  private readonly bandwidth: Bandwidth
   private siteName = ''
   private manualStop = false
   private changes: Promise<void> = Promise.resolve()
@@ -44,7 +46,9 @@ export class MirrorDaemon implements Commanded {
   constructor(
     private readonly options: MirrorDaemonOptions,
     private readonly bootstrap: Bootstrap,
-  ) {}
+  ) {
+    this.bandwidth = new Bandwidth(options.clock)
+  }
 
   /**
    * Runs until the signal is aborted; everything is stopped and given back when it resolves.
@@ -54,6 +58,8 @@ export class MirrorDaemon implements Commanded {
     const { clock, random, log, adminCommands } = this.options
     let cluster: Cluster | undefined = await this.options.connectLocal(signal)
     const withdraw = offerCommands(adminCommands, [], 'rbd mirror', this)
+    const unfollow = this.options.followBandwidthRules?.((rules) => this.bandwidth.setRules(rules))
+    this.options.metrics.bandwidth = () => this.bandwidth.figures()
     const backoff = new Backoff(random, RECONNECT_FIRST_MS, RECONNECT_MAX_MS)
     try {
       for (;;) {
@@ -75,6 +81,7 @@ export class MirrorDaemon implements Commanded {
     } finally {
       withdraw()
       await this.stopPools([...this.pools.keys()])
+      unfollow?.()
     }
   }
 
@@ -144,6 +151,7 @@ export class MirrorDaemon implements Commanded {
       byteBudget: this.byteBudget,
       buffers: this.buffers,
       journalMemory: this.journalMemory,
+      bandwidth: this.bandwidth,
       pools: this.poolMeta,
       serviceStatus: this.serviceStatus,
       bootstrap: this.bootstrap,

@@ -302,6 +302,8 @@ export class NamespaceReplayer {
     const metrics = this.metricsOf(id)
     const local = { cluster: context.cluster, io: this.io, mirrorUuid: context.localMirrorUuid }
     const { cluster, mirrorUuid, mirrorPeerUuid } = session.remote
+    const labels = { peer: context.peer.siteName, pool: this.io.poolName, image: (): string => replayer.name }
+    const flow = context.limits.bandwidth?.flow(labels)
     const replayer = new ImageReplayer({
       context: {
         ...context,
@@ -310,6 +312,7 @@ export class NamespaceReplayer {
         remote: { cluster, io: session.io, mirrorUuid, mirrorPeerUuid },
         log,
         metrics,
+        throttle: flow,
       },
       bootstrap: context.bootstrap,
       starts: context.starts,
@@ -336,7 +339,11 @@ export class NamespaceReplayer {
     this.offer(id)
     this.context.serviceStatus.touch()
     image.scope.spawn(`image ${id}`, async (signal) => {
-      await replayer.run(signal)
+      try {
+        await replayer.run(signal)
+      } finally {
+        flow?.close()
+      }
       image.done = true
       // what is listed decides whether the image is really gone
       if (!signal.aborted) this.localWatcher.wake()

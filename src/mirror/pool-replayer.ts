@@ -14,6 +14,7 @@ import type { IoCtx } from '../rados/io-ctx.ts'
 import type { BufferPool } from '../rbd/data/buffer-pool.ts'
 import { RBD_MIRRORING } from '../rbd/names.ts'
 import type { Commanded } from './admin-commands.ts'
+import type { Bandwidth } from './bandwidth.ts'
 import type { MirrorDaemonOptions } from './daemon-options.ts'
 import { closeAfterAbort } from './late-close.ts'
 import { Leader, type LeaderState } from './leader.ts'
@@ -53,6 +54,7 @@ export interface PoolReplayerOptions {
   readonly byteBudget: Semaphore
   readonly buffers: BufferPool
   readonly journalMemory: MemoryShare
+  readonly bandwidth: Bandwidth
   readonly pools: PoolMetaCache
   readonly serviceStatus: ServiceStatus
   readonly bootstrap: Bootstrap
@@ -190,7 +192,7 @@ export class PoolReplayer implements Commanded {
   }
 
   private context(cluster: Cluster, localMirrorUuid: string, snapIds: SnapIdAllocator): PoolContext {
-    const { daemon, poolId, peer, pools, byteBudget, buffers, journalMemory, bootstrap, serviceStatus } = this.options
+    const { daemon, poolId, peer, pools, byteBudget, buffers, journalMemory, bandwidth, bootstrap, serviceStatus } = this.options
     const { metrics, adminCommands, options, clock, random } = daemon
     return {
       cluster,
@@ -198,7 +200,7 @@ export class PoolReplayer implements Commanded {
       peer,
       localMirrorUuid,
       pools,
-      limits: { imageSyncs: this.syncs, byteBudget, buffers, journalMemory },
+      limits: { imageSyncs: this.syncs, byteBudget, buffers, journalMemory, bandwidth },
       deletions: this.deletions,
       starts: new Semaphore(MAX_IMAGE_STARTS),
       snapIds,

@@ -162,6 +162,7 @@ export class JournalImageSync {
         concurrency: options.concurrentManagementOps,
         byteBudget: limits.byteBudget,
         buffers: limits.buffers,
+        throttle: context.throttle,
         objectMap: local.objectMap,
         onProgress: (progress) => {
           metrics.addBytes(progress.bytesRead - reported)

@@ -1,3 +1,4 @@
+import { throttledUntil } from '../../base/throttle.ts'
 import { metadataGet } from '../../cls/rbd/client.ts'
 import { Journal, type JournalOptions } from '../../journal/journal.ts'
 import { Errno, isErrno } from '../../rados/errors.ts'
@@ -89,7 +90,7 @@ async function prepare(context: ImageContext, target: JournalTarget, opened: Ope
   context.log.debug({ decision: decision.type, ...(decision.type === 'end' && { end: decision.end.type }) }, 'journal replay decided')
   if (decision.type === 'end') return giveUp(context, opened, decision.end)
   if (decision.type === 'replay' && decision.markReplaying) await client.update({ state: 'replaying' })
-  const writer = new WindowWriter(local, context.limits.byteBudget)
+  const writer = new WindowWriter(local, context.limits.byteBudget, context.throttle && throttledUntil(context.throttle, signal))
   const applier = new EventApplier(local, writer, { localId: (remoteId) => client.meta.snapSeqs.get(remoteId) }, journalSwitch(context))
   let sync
   if (decision.type === 'sync') {

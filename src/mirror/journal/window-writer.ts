@@ -1,6 +1,7 @@
 import { assert } from '../../base/assert.ts'
 import { forEachBounded } from '../../base/bounded.ts'
 import type { Semaphore } from '../../base/semaphore.ts'
+import type { Throttle } from '../../base/throttle.ts'
 import { Errno, isErrno } from '../../rados/errors.ts'
 import { WriteOperation } from '../../rados/operation.ts'
 import { ObjectState } from '../../rbd/data/object-states.ts'
@@ -34,6 +35,7 @@ export class WindowWriter {
   constructor(
     private readonly target: WindowTarget,
     private readonly byteBudget: Semaphore,
+    private readonly throttle?: Throttle,
   ) {}
 
   /** Resolves when all is on stable storage; rejects with the first RadosError after everything under way has ended. */
@@ -49,6 +51,8 @@ export class WindowWriter {
     const io = this.target.data()
     const oid = dataObjectName(header.objectPrefix, number)
     const bytes = dataBytes(overlay)
+    const held = this.throttle?.take(bytes)
+    if (held) await held
     const release = await this.byteBudget.acquire(bytes)
     try {
       if (this.target.isBacked?.(number)) await this.writeBacked(number, overlay, io, oid)

@@ -175,6 +175,7 @@ export class ImageSync {
         concurrency: options.concurrentManagementOps,
         byteBudget: limits.byteBudget,
         buffers: limits.buffers,
+        throttle: context.throttle,
         objectMap: local.objectMap,
         onProgress: (state) => {
           progress.advance(state.objects)

@@ -58,7 +58,7 @@ export interface CopyRequest {
    * The destination may hold anything, whatever its object map says: every object is compared with the source's by checksums (started from
    * this seed), and only chunks that differ are transferred. With `fromSnap` 0.
    */
-  compare?: { seed: bigint } | undefined
+  compare?: { seed: bigint; chunkSize?: number } | undefined
   /** objects in flight (rbd_concurrent_management_ops) */
   concurrency: number
   /** bytes in flight, shared by all copies of the process */
