@@ -42,11 +42,16 @@ export const MirrorImage = struct(
 export type MirrorImage = Infer<typeof MirrorImage>
 
 /** Spelled as `rbd mirror image status` prints them. */
-export const MirrorImageStatusState = enumeration(
-  u8,
-  { unknown: 0, error: 1, syncing: 2, starting_replay: 3, replaying: 4, stopping_replay: 5, stopped: 6 },
-  'unknown',
-)
+export const MIRROR_IMAGE_STATUS_STATES = {
+  unknown: 0,
+  error: 1,
+  syncing: 2,
+  starting_replay: 3,
+  replaying: 4,
+  stopping_replay: 5,
+  stopped: 6,
+} as const
+export const MirrorImageStatusState = enumeration(u8, MIRROR_IMAGE_STATUS_STATES, 'unknown')
 export type MirrorImageStatusState = Infer<typeof MirrorImageStatusState>
 
 /** The mirror uuid under which a site keeps its own status. */
