@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { NO_SNAP, type SnapId } from '../../src/rados/io-ctx.ts'
 import { copyImage, LayoutMismatch, type CopyResult } from '../../src/rbd/data/copy-engine.ts'
+import type { WriteStep } from '../../src/rados/operation.ts'
 import { planSteps } from '../../src/rbd/data/copy-steps.ts'
 import { diffObjects, DiffState } from '../../src/rbd/data/object-diff.ts'
 import { ObjectState } from '../../src/rbd/data/object-states.ts'
@@ -23,6 +24,8 @@ type Action =
   | { type: 'invalidate'; fastDiffOnly: boolean }
   /** a mirror snapshot and its copy; fails at the given writes of the replica, one after the other */
   | { type: 'sync'; failures: { write: number; after: boolean; reportLost: boolean }[]; abandon: boolean; outside: boolean }
+  /** somebody writes to the replica, which its object map may or may not tell: the next sync compares */
+  | { type: 'spoil'; object: number; length: number; remove: boolean; told: boolean }
 
 const offset = fc.integer({ min: 0, max: maxObjects * objectSize })
 const length = fc.oneof(fc.integer({ min: 1, max: 6000 }), fc.integer({ min: 1, max: 3 * objectSize }))
@@ -41,6 +44,16 @@ const action: fc.Arbitrary<Action> = fc.oneof(
   { weight: 3, arbitrary: fc.constant({ type: 'userSnapshot' as const }) },
   { weight: 1, arbitrary: fc.record({ type: fc.constant('removeUserSnapshot' as const), which: fc.nat(5) }) },
   { weight: 1, arbitrary: fc.record({ type: fc.constant('invalidate' as const), fastDiffOnly: fc.boolean() }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      type: fc.constant('spoil' as const),
+      object: fc.integer({ min: 0, max: maxObjects }),
+      length: fc.integer({ min: 1, max: objectSize }),
+      remove: fc.boolean(),
+      told: fc.boolean(),
+    }),
+  },
   { weight: 3, arbitrary: sync },
 )
 const mapFeatures = FEATURE_EXCLUSIVE_LOCK | FEATURE_OBJECT_MAP
@@ -70,6 +83,7 @@ class Replication {
   private userSnapshots: SnapId[] = []
   private leftovers = false
   private lastWasOutside = false
+  private spoiled = false
 
   constructor(
     options: { primary: ModelImageOptions; replica: ModelImageOptions },
@@ -113,9 +127,23 @@ class Replication {
         if (newest) newest.flags |= action.fastDiffOnly ? FLAG_FAST_DIFF_INVALID : FLAG_FAST_DIFF_INVALID | FLAG_OBJECT_MAP_INVALID
         return
       }
+      case 'spoil':
+        return this.spoil(action)
       case 'sync':
         return this.sync(action)
     }
+  }
+
+  private async spoil({ object, length, remove, told }: Action & { type: 'spoil' }): Promise<void> {
+    const { replica } = this
+    if (object >= objectCount(replica.layout, replica.header.size)) return
+    await replica.lock()
+    const steps: WriteStep[] = remove ? [{ type: 'remove' }] : [{ type: 'write', offset: 0, data: Buffer.alloc(length, 99) }]
+    if (remove && replica.pool.contentAt(replica.oid(object), NO_SNAP) === undefined) return
+    replica.pool.write(replica.oid(object), steps, replica.header.snapContext)
+    const { objectMap } = replica
+    if (told && objectMap && object < objectMap.states.length) await objectMap.mark(object, remove ? ObjectState.nonexistent : ObjectState.exists)
+    this.spoiled = true
   }
 
   private async removeAtReplica(id: SnapId): Promise<void> {
@@ -164,7 +192,13 @@ class Replication {
         if (!failure?.reportLost) resumeFrom = objects
       }
       try {
-        this.last = await copyImage({ ...replica.request(primary, { fromSnap: this.synced, steps, resumeFrom, onProgress, concurrency }), leftovers })
+        const compared = this.spoiled
+        const fromSnap = compared ? 0n : this.synced
+        this.last = await copyImage({
+          ...replica.request(primary, { fromSnap, steps, resumeFrom, onProgress, concurrency }),
+          leftovers: leftovers && !compared,
+          compare: compared ? { seed: 5n, chunkSize: 4096, objects: 2 * maxObjects } : undefined,
+        })
       } catch (error) {
         if (!failure) throw error
         // a crash: what was in memory is gone
@@ -191,6 +225,7 @@ class Replication {
       return
     }
     this.leftovers = false
+    this.spoiled = false
     const previous = this.synced
     this.synced = toSnap
     this.check(toSnap, NO_SNAP)

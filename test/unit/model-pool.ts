@@ -6,6 +6,7 @@ import { NO_SNAP, type IoCtx, type SnapContext, type SnapId, type SnapSet } from
 import { ReadResults, type ReadOperation, type WriteOperation, type WriteStep } from '../../src/rados/operation.ts'
 import { decodeObjectStates, encodeObjectStates } from '../../src/rbd/data/object-states.ts'
 import { TwoBitVector } from '../../src/rbd/data/two-bit-vector.ts'
+import { checksums } from '../../src/drivers/emulator/checksum.ts'
 
 interface Clone {
   id: SnapId
@@ -234,6 +235,8 @@ class ModelIoCtx {
         const into = step.into ?? Buffer.alloc(step.length)
         return into.subarray(0, data.copy(into, 0, step.offset, Math.min(data.length, step.offset + step.length)))
       }
+      if (step.type === 'stat') return { size: data.length, mtime: 0 }
+      if (step.type === 'checksum') return checksums(step.checksum, step.seed, this.range(oid, data, step), step.chunkSize)
       if (step.type === 'exec' && step.method === 'object_map_load') {
         if (data.length === 0) throw this.pool.error(Errno.ENOENT, 'object_map_load', oid)
         return encodeObjectStates(decodeObjectStates(data), false)
@@ -241,6 +244,26 @@ class ModelIoCtx {
       throw new Error(`the model has no ${step.type}`)
     })
     return new ReadResults(values, 1n)
+  }
+
+  private range(oid: string, data: Buffer, { offset, length, chunkSize }: { offset: number; length: number; chunkSize: number }): Buffer {
+    const range = data.subarray(offset, offset + length)
+    if (chunkSize > 0 && range.length % chunkSize !== 0) throw this.pool.error(Errno.EINVAL, 'checksum', oid)
+    return range
+  }
+
+  async stat(oid: string): Promise<{ size: number; mtime: number }> {
+    await turn()
+    const data = this.pool.contentAt(oid, this.readSnap)
+    if (!data) throw this.pool.error(Errno.ENOENT, 'stat', oid)
+    return { size: data.length, mtime: 0 }
+  }
+
+  async readData(oid: string, offset: number, length: number): Promise<Buffer> {
+    await turn()
+    const data = this.pool.contentAt(oid, this.readSnap)
+    if (!data) throw this.pool.error(Errno.ENOENT, 'read', oid)
+    return Buffer.from(data.subarray(offset, offset + length))
   }
 
   async listSnaps(oid: string): Promise<SnapSet> {

@@ -5,7 +5,7 @@ import type { IoCtx } from '../../rados/io-ctx.ts'
 import { ReadOperation } from '../../rados/operation.ts'
 
 /** Bytes of one checksum: what is transferred when a single bit of them differs. */
-export const CHUNK = 64 * 1024
+const CHUNK = 64 * 1024
 /** An object that is written while it is looked at is looked at again so often. */
 const MAX_TRIES = 5
 
@@ -28,6 +28,8 @@ export interface ObjectComparison {
 export interface CompareOptions {
   /** of the checksums: any number */
   seed: bigint
+  /** bytes of one checksum */
+  chunkSize?: number | undefined
   signal?: AbortSignal | undefined
 }
 
@@ -67,12 +69,12 @@ async function sizeOf({ io, oid }: ObjectView, { signal }: CompareOptions): Prom
 }
 
 /** Undefined when the object no longer has that size. An OSD refuses (EINVAL) a range that is no whole number of chunks. */
-async function sumsOf({ io, oid }: ObjectView, size: number, { seed, signal }: CompareOptions): Promise<Sums | undefined> {
+async function sumsOf({ io, oid }: ObjectView, size: number, { seed, chunkSize = CHUNK, signal }: CompareOptions): Promise<Sums | undefined> {
   if (size === 0) return { size, chunks: [], tail: undefined }
-  const whole = size - (size % CHUNK)
+  const whole = size - (size % chunkSize)
   const operation = new ReadOperation()
   const stat = operation.stat()
-  const chunks = whole > 0 ? operation.checksum('xxhash64', seed, 0, whole, CHUNK) : undefined
+  const chunks = whole > 0 ? operation.checksum('xxhash64', seed, 0, whole, chunkSize) : undefined
   const tail = whole < size ? operation.checksum('xxhash64', seed, whole, size - whole, 0) : undefined
   try {
     const results = await io.read(oid, operation, { signal })
@@ -86,10 +88,11 @@ async function sumsOf({ io, oid }: ObjectView, size: number, { seed, signal }: C
 
 async function difference(left: ObjectView, right: ObjectView, ours: Sums, theirs: Sums, options: CompareOptions): Promise<Extents> {
   const differing = new Extents()
+  const { chunkSize = CHUNK } = options
   const longest = Math.max(ours.size, theirs.size)
-  for (let index = 0; index * CHUNK < longest; index++) {
-    const start = index * CHUNK
-    const end = Math.min(start + CHUNK, longest)
+  for (let index = 0; index * chunkSize < longest; index++) {
+    const start = index * chunkSize
+    const end = Math.min(start + chunkSize, longest)
     const [a, b] = [sumOf(ours, index, options), sumOf(theirs, index, options)]
     const same = a && b && a.length === b.length ? a.sum === b.sum : await sameBytes(left, right, start, end - start)
     if (!same) differing.add(start, end)
@@ -98,17 +101,17 @@ async function difference(left: ObjectView, right: ObjectView, ours: Sums, their
 }
 
 /** The sum of one chunk, and how many bytes it is of; undefined for zeros that end where an object ends within the chunk. */
-function sumOf({ size, chunks, tail }: Sums, index: number, { seed }: CompareOptions): { sum: bigint; length: number } | undefined {
+function sumOf({ size, chunks, tail }: Sums, index: number, { seed, chunkSize = CHUNK }: CompareOptions): { sum: bigint; length: number } | undefined {
   const chunk = chunks[index]
-  if (chunk !== undefined) return { sum: chunk, length: CHUNK }
-  if (index * CHUNK >= size) return { sum: sumOfZeros(seed), length: CHUNK }
-  return tail === undefined ? undefined : { sum: tail, length: size % CHUNK }
+  if (chunk !== undefined) return { sum: chunk, length: chunkSize }
+  if (index * chunkSize >= size) return { sum: sumOfZeros(seed, chunkSize), length: chunkSize }
+  return tail === undefined ? undefined : { sum: tail, length: size % chunkSize }
 }
 
-let zeros: { seed: bigint; sum: bigint } | undefined
+let zeros: { seed: bigint; length: number; sum: bigint } | undefined
 
-function sumOfZeros(seed: bigint): bigint {
-  if (zeros?.seed !== seed) zeros = { seed, sum: xxhash64(Buffer.alloc(CHUNK), seed) }
+function sumOfZeros(seed: bigint, length: number): bigint {
+  if (zeros?.seed !== seed || zeros.length !== length) zeros = { seed, length, sum: xxhash64(Buffer.alloc(length), seed) }
   return zeros.sum
 }
 

@@ -56,9 +56,9 @@ export interface CopyRequest {
   leftovers?: boolean | undefined
   /**
    * The destination may hold anything, whatever its object map says: every object is compared with the source's by checksums (started from
-   * this seed), and only chunks that differ are transferred. With `fromSnap` 0.
+   * this seed), and only chunks that differ are transferred. `objects`: how many the destination may have. With `fromSnap` 0.
    */
-  compare?: { seed: bigint; chunkSize?: number } | undefined
+  compare?: { seed: bigint; objects: number; chunkSize?: number } | undefined
   /** objects in flight (rbd_concurrent_management_ops) */
   concurrency: number
   /** bytes in flight, shared by all copies of the process */
@@ -121,7 +121,7 @@ export async function copyImage(request: CopyRequest): Promise<CopyResult> {
   const mostObjects = Math.max(...steps.map(({ sourceSnap }) => objectsAt(sourceSnap)))
   if (objectMap && objectMap.states.length < mostObjects) await objectMap.resize(mostObjects)
   const initial = objectMap && new TwoBitVector(objectMap.states.length, Uint8Array.from(objectMap.states.bytes))
-  const total = Math.max(objectsAt(fromSnap), mostObjects, initial?.length ?? 0)
+  const total = Math.max(objectsAt(fromSnap), mostObjects, initial?.length ?? 0, request.compare?.objects ?? 0)
   const work = diff.known ? findWork(diff.states, initial, total) : undefined
   const next = (from: number, wanted: number) => (work ? work.next(from, wanted) : from)
   const firstObject = Math.min(request.resumeFrom ?? 0, total)

@@ -42,7 +42,7 @@ export interface CopierOptions {
   /** The destination may have objects that the source never had at any of the snapshots, whatever its object map says. */
   leftovers: boolean
   /** Nothing is known of the destination: what differs by checksums is transferred. */
-  compare: { seed: bigint } | undefined
+  compare: { seed: bigint; chunkSize?: number } | undefined
   maps: DestinationMaps
   byteBudget: Semaphore
   buffers: BufferPool
@@ -221,7 +221,7 @@ export class ObjectCopier {
     const { compare, sourcePrefix, destinationPrefix, hidesParent, objectSize, signal } = this.options
     const source = { io: plan.readFrom, oid: dataObjectName(sourcePrefix, object) }
     const destination = { io: plan.views.destination, oid: dataObjectName(destinationPrefix, object) }
-    const { rightSize, differing } = await compareObjects(source, destination, { seed: compare!.seed, signal })
+    const { rightSize, differing } = await compareObjects(source, destination, { ...compare!, signal })
     if (rightSize === undefined) return differing.empty && !hidesParent ? false : this.applyWhole(object, plan, size, result)
     // what is longer, but of zeros, reads the same
     if (differing.empty) return true
