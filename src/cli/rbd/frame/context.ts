@@ -8,6 +8,8 @@ import { errnoText } from '../../../rados/errno-text.ts'
 import { Errno, isErrno, RadosError } from '../../../rados/errors.ts'
 import type { IoCtx } from '../../../rados/io-ctx.ts'
 import { Image, type ImageOptions } from '../../../rbd/image.ts'
+import type { BootstrapToken } from '../../../rbd/mirror/bootstrap-token.ts'
+import { standardLockPolicy, type LockPolicy } from '../../../rbd/lock-policy.ts'
 import type { Format } from './common-options.ts'
 import { attempt, CommandFailure, invalid } from './failure.ts'
 import { createFormatter, type Formatter } from './formatter.ts'
@@ -69,6 +71,12 @@ export class CommandContext {
     return this.connected
   }
 
+  /** A connection to the cluster that a bootstrap token names; the caller closes it. Rejects with RadosError. */
+  async connectPeer({ clientId, monHost, key }: BootstrapToken): Promise<Cluster> {
+    const { Connections } = await import('../../../daemon/connect.ts')
+    return new Connections(this.configuration).remote({ clusterName: 'ceph', clientName: `client.${clientId}`, monHost, key }, this.signal)
+  }
+
   /** One of Ceph's options as the connection has it. */
   async option(name: string, fallback: string): Promise<string> {
     return (await this.cluster()).option(name) ?? this.configuration.options.text(name) ?? fallback
@@ -102,14 +110,14 @@ export class CommandContext {
   }
 
   /** Opens an image. @throws CommandFailure with the tool's words */
-  async openImage(io: IoCtx, which: { id: string } | { name: string }, access: ImageOptions['access']): Promise<Image> {
+  async openImage(io: IoCtx, which: { id: string } | { name: string }, access: ImageOptions['access'], lockPolicy?: LockPolicy): Promise<Image> {
     const shown = 'id' in which ? `with id ${which.id}` : which.name
-    const image = await attempt(`error opening image ${shown}`, async () => Image.open(io, which, await this.imageOptions(access)))
+    const image = await attempt(`error opening image ${shown}`, async () => Image.open(io, which, await this.imageOptions(access, lockPolicy)))
     return this.adoptAsync(image)
   }
 
-  async imageOptions(access: ImageOptions['access']): Promise<ImageOptions> {
-    return { cluster: await this.cluster(), access, clock: systemClock, random: systemRandom, log: this.log, signal: this.signal }
+  async imageOptions(access: ImageOptions['access'], lockPolicy: LockPolicy = standardLockPolicy): Promise<ImageOptions> {
+    return { cluster: await this.cluster(), access, clock: systemClock, random: systemRandom, log: this.log, lockPolicy, signal: this.signal }
   }
 
   /** What is logged below is no command's output: warnings of it would only puzzle scripts. */

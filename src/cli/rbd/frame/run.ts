@@ -6,6 +6,7 @@ import { MalformedInput } from '../../../encoding/malformed-input.ts'
 import type { Cluster } from '../../../rados/cluster.ts'
 import { errnoText } from '../../../rados/errno-text.ts'
 import { Errno, RadosError } from '../../../rados/errors.ts'
+import { Refusal } from '../../../rbd/mirror/refusal.ts'
 import { commands } from '../commands.ts'
 import { CommandContext, type Connect } from './context.ts'
 import { CommandFailure } from './failure.ts'
@@ -58,6 +59,7 @@ async function runCommand(match: Match, rest: readonly string[], configuration: 
   try {
     status = (await match.command.execute(context)) ?? 0
   } catch (error) {
+    for (const line of linesOf(error)) context.logError(line)
     status = failed(error, terminal)
   } finally {
     await context.close()
@@ -66,6 +68,13 @@ async function runCommand(match: Match, rest: readonly string[], configuration: 
     terminal.err(`rbd: ${short === undefined ? `--${name}` : `-${short} [ --${name} ]`} is deprecated, use --${deprecated}\n`)
   }
   return status
+}
+
+/** What the C++ tool's library would log; and where the tool says nothing else, what it is that has failed. */
+function linesOf(error: unknown): readonly string[] {
+  const cause = error instanceof CommandFailure ? error.cause : error
+  if (cause instanceof Refusal) return cause.lines
+  return error instanceof CommandFailure && error.message === '' && cause instanceof RadosError ? [`librbd: ${cause.message}`] : []
 }
 
 /** Says what is wrong and resolves with the exit status of it. */
