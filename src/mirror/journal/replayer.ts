@@ -15,6 +15,7 @@ import { EventEntry } from '../../rbd/journal/events.ts'
 import { decodeTag, IMAGE_CLIENT_ID, loadHistory, type ImageJournal } from '../../rbd/journal/image-journal.ts'
 import { ORPHAN_MIRROR_UUID, type TagData } from '../../rbd/journal/tag-data.ts'
 import type { ImageContext } from '../image-context.ts'
+import { takeImageLock } from '../image-lock.ts'
 import type { Replayer, ReplayEnd } from '../replayer.ts'
 import { describing } from '../snapshot/image-sync.ts'
 import { endOfFailure } from '../snapshot/replayer.ts'
@@ -25,8 +26,6 @@ import type { RemoteClient } from './remote-client.ts'
 import { entriesBehind, Rate, replayDescription } from './replay-status.ts'
 import { isOwnDemotion, localTagFor, type Sites } from './tag-chain.ts'
 
-/** A lock that a living client keeps for longer is waited for between the tries of the image, not within one. */
-const LOCK_WAIT_MS = 10_000
 /** While nothing comes, what was replayed is committed after so long, whatever the commit age. */
 const IDLE_COMMIT_MS = 500
 /** Fetched at once of each of a journal's objects: more is no faster. */
@@ -333,16 +332,7 @@ export class JournalReplayer implements Replayer {
   private async takeLock(signal: AbortSignal): Promise<ReplayEnd | undefined> {
     const { lock, usesLock } = this.replayed.local
     if (!lock || !usesLock) return { type: 'failed', description: 'local image does not support exclusive lock', error: undefined }
-    const tooLong = new AbortController()
-    const cancel = this.context.clock.setTimer(LOCK_WAIT_MS, () => tooLong.abort(new Cancelled('the lock is not to be had')))
-    try {
-      if ((await lock.acquire({ signal: AbortSignal.any([signal, tooLong.signal]) })) === 'acquired') return undefined
-    } catch (error) {
-      if (!tooLong.signal.aborted || signal.aborted) throw error
-    } finally {
-      cancel()
-    }
-    return { type: 'transient', reason: 'the exclusive lock is held by another client' }
+    return takeImageLock(lock, this.context.clock, signal)
   }
 
   private reportName(): void {

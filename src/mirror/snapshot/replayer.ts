@@ -16,6 +16,7 @@ import { encodeImageMessage } from '../../rbd/notify/image-messages.ts'
 import { NOTIFY_TIMEOUT_MS } from '../../rbd/object-watcher.ts'
 import { removeSnapshot } from '../../rbd/operations/snapshot-remove.ts'
 import type { ImageContext } from '../image-context.ts'
+import { takeImageLock } from '../image-lock.ts'
 import type { Replayer, ReplayEnd } from '../replayer.ts'
 import { describing, ImageSync, NO_IMAGE_STATE, SyncFailure, type SyncStep } from './image-sync.ts'
 import { mustStop, planNext, type Observation, type Step } from './plan.ts'
@@ -23,8 +24,6 @@ import { ReplayStatus } from './replay-status.ts'
 
 /** Both images are looked at this often even if nothing was heard. */
 const SAFETY_REFRESH_MS = 300_000
-/** A lock that a living client keeps for longer is waited for between the tries of the image, not within one. */
-const LOCK_WAIT_MS = 10_000
 /** Whoever took the lock away needs so long at most to say what for. */
 const LOCK_TAKER_MS = 5_000
 
@@ -195,17 +194,7 @@ export class SnapshotReplayer implements Replayer {
 
   private async takeLock(signal: AbortSignal): Promise<ReplayEnd | undefined> {
     const { lock, usesLock } = this.local
-    if (!lock || !usesLock) return undefined
-    const tooLong = new AbortController()
-    const cancel = this.context.clock.setTimer(LOCK_WAIT_MS, () => tooLong.abort(new Cancelled('the lock is not to be had')))
-    try {
-      if ((await lock.acquire({ signal: AbortSignal.any([signal, tooLong.signal]) })) === 'acquired') return undefined
-    } catch (error) {
-      if (!tooLong.signal.aborted || signal.aborted) throw error
-    } finally {
-      cancel()
-    }
-    return { type: 'transient', reason: 'the exclusive lock is held by another client' }
+    return lock && usesLock ? takeImageLock(lock, this.context.clock, signal) : undefined
   }
 
   /** What the local image says of a promotion is not kept waiting by a remote that does not answer. */
