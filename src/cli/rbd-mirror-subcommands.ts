@@ -11,7 +11,14 @@ export interface Subcommand {
 }
 
 /** The programs that `rbd-mirror` holds besides the daemon. The name comes first on the command line, as in `rbd-mirror top --json`. */
-export const subcommands: readonly Subcommand[] = []
+export const subcommands: readonly Subcommand[] = [
+  {
+    name: 'top',
+    usage: '[--json] [--url URL]',
+    summary: 'what the daemon does, live in the terminal',
+    load: async () => (await import('./top/top.ts')).top,
+  },
+]
 
 export function subcommandNamed(name: string | undefined): Subcommand | undefined {
   return subcommands.find((subcommand) => subcommand.name === name)
