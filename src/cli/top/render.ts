@@ -3,11 +3,11 @@ import type { Overview } from './source.ts'
 
 /** What colours there are: picocolors, or none. */
 export interface Colours {
-  red(text: string): string
-  yellow(text: string): string
-  green(text: string): string
-  dim(text: string): string
-  bold(text: string): string
+  readonly red: (text: string) => string
+  readonly yellow: (text: string) => string
+  readonly green: (text: string) => string
+  readonly dim: (text: string) => string
+  readonly bold: (text: string) => string
 }
 
 export function formatBytes(count: number): string {

@@ -25,7 +25,7 @@ export function lookByHttp(base: string): Look {
   }
   if (url.protocol !== 'http:' && url.protocol !== 'https:') throw new ConfigError(`--url is to begin with http:// or https://: "${base}"`)
   const get = async <T>(path: string, query: URLSearchParams): Promise<T> => {
-    const answer = await fetch(new URL(`${path}?${query}`, url), { signal: AbortSignal.timeout(HTTP_TIMEOUT_MS) }).catch((error: Error) => {
+    const answer = await fetch(new URL(`${path}?${query.toString()}`, url), { signal: AbortSignal.timeout(HTTP_TIMEOUT_MS) }).catch((error: Error) => {
       throw new ConfigError(`no daemon answers at ${url.origin}: ${(error.cause as NodeJS.ErrnoException | undefined)?.code ?? error.message}`)
     })
     if (!answer.ok) throw new ConfigError(`${url.origin}${path}: ${answer.status} ${(await answer.text()).trim()}`)
