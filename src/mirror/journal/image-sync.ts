@@ -5,6 +5,7 @@ import { planSteps } from '../../rbd/data/copy-steps.ts'
 import { findSnapshotByName, type ImageSnapshot } from '../../rbd/header.ts'
 import type { Image } from '../../rbd/image.ts'
 import type { MirrorPeerSyncPoint } from '../../rbd/journal/client-data.ts'
+import { changeMetadataHere, listMetadata, metadataChanges } from '../../rbd/operations/metadata.ts'
 import { createSnapshot, createSnapshotHere } from '../../rbd/operations/snapshot-create.ts'
 import { protectSnapshotHere, unprotectSnapshotHere } from '../../rbd/operations/snapshot-edit.ts'
 import { removeSnapshot, removeSnapshotHere } from '../../rbd/operations/snapshot-remove.ts'
@@ -35,7 +36,7 @@ export async function removeSyncPoints(remote: Image, client: RemoteClient, sign
  * Copies a primary image to a new local one, up to a snapshot made for it: the sync point. What is written meanwhile is in the journal, whose client
  * was registered before (ImageSync.cc). Noted in the client's data, so that any daemon can go on with it:
  *
- *     sync point noted → snapshot of the primary → user snapshots here → copy, noting how far → client `replaying` → snapshot removed → note removed
+ *     sync point noted → snapshot of the primary → user snapshots here → copy, noting how far → metadata → client `replaying` → snapshot removed → note removed
  */
 export class JournalImageSync {
   private notedAt: number
@@ -66,6 +67,8 @@ export class JournalImageSync {
       this.prepareSnapshots(snapshot, point, startsAnew, signal),
     )
     const bytes = await describing('failed to copy remote image', () => this.copy(snapshot, snapSeqs, resumeFrom, leftovers, signal))
+    // as it is now: changes since the sync point are in the journal, and replaying them ends with the newest
+    await describing('failed to copy remote image metadata', () => this.copyMetadata(signal))
     await describing('failed to update client data', () => this.client.update({ state: 'replaying' }))
     await describing('failed to remove sync point', () => removeSyncPoints(this.remote, this.client, signal))
     metrics.observeSync((clock.monotonic() - started) / 1000, bytes)
@@ -178,6 +181,12 @@ export class JournalImageSync {
     } finally {
       await this.noting
     }
+  }
+
+  private async copyMetadata(signal: AbortSignal): Promise<void> {
+    const { local, remote } = this
+    const [have, wanted] = await Promise.all([listMetadata(local.io, local.id, signal), listMetadata(remote.io, remote.id, signal)])
+    await local.lock!.use(() => changeMetadataHere(local, metadataChanges(have, wanted)))
   }
 
   private advance({ objects, totalObjects }: CopyProgress): void {

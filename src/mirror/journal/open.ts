@@ -1,12 +1,11 @@
 import { throttledUntil } from '../../base/throttle.ts'
-import { metadataGet } from '../../cls/rbd/client.ts'
 import { Journal, type JournalOptions } from '../../journal/journal.ts'
-import { Errno, isErrno } from '../../rados/errors.ts'
+import { Errno } from '../../rados/errors.ts'
 import { generateImageId } from '../../rbd/create-image.ts'
 import { Image, type ImageOptions } from '../../rbd/image.ts'
 import { createImageJournal, ImageJournal, loadHistory } from '../../rbd/journal/image-journal.ts'
 import { standardLockPolicy, type LockPolicy } from '../../rbd/lock-policy.ts'
-import { headerName, RBD_MIRRORING } from '../../rbd/names.ts'
+import { RBD_MIRRORING } from '../../rbd/names.ts'
 import { encodeMirroringMessage } from '../../rbd/notify/mirroring-messages.ts'
 import { NOTIFY_TIMEOUT_MS } from '../../rbd/object-watcher.ts'
 import { createLocalImage } from '../bootstrap/create-local-image.ts'
@@ -15,6 +14,7 @@ import type { BootstrapEnd, ReplayEnd } from '../replayer.ts'
 import { describing } from '../snapshot/image-sync.ts'
 import { decideReplay } from './decide-replay.ts'
 import { EventApplier } from './event-applier.ts'
+import { loadImageSettings } from './image-settings.ts'
 import { JournalImageSync, removeSyncPoints } from './image-sync.ts'
 import { RemoteClient } from './remote-client.ts'
 import { JournalReplayer } from './replayer.ts'
@@ -76,8 +76,7 @@ async function prepare(context: ImageContext, target: JournalTarget, opened: Ope
   await Promise.allSettled([openingImage, openingJournal])
   const [local, localJournal] = [await openingImage, await openingJournal]
   const remoteTags = await describing('failed to retrieve remote tag', () => loadHistory(remote.io, target.remoteImageId, context.local.mirrorUuid))
-  const resyncAfterDisconnect =
-    (await imageOption(local, 'rbd_mirroring_resync_after_disconnect'))?.toLowerCase() === 'true' || context.options.mirroringResyncAfterDisconnect
+  const settings = await describing('failed to open local image', () => loadImageSettings(local, context.options))
   const decision = decideReplay({
     localImageId: id,
     localTag: localJournal.ownership.data,
@@ -85,7 +84,7 @@ async function prepare(context: ImageContext, target: JournalTarget, opened: Ope
     client,
     remoteTags,
     sites: { localMirrorUuid: context.local.mirrorUuid, remoteMirrorUuid: remote.mirrorUuid },
-    resyncAfterDisconnect,
+    resyncAfterDisconnect: settings.resyncAfterDisconnect,
   })
   context.log.debug({ decision: decision.type, ...(decision.type === 'end' && { end: decision.end.type }) }, 'journal replay decided')
   if (decision.type === 'end') return giveUp(context, opened, decision.end)
@@ -102,7 +101,6 @@ async function prepare(context: ImageContext, target: JournalTarget, opened: Ope
     await describing('failed to remove sync point', () => removeSyncPoints(image, client, signal))
     await image.close()
   }
-  const replayDelay = Number((await imageOption(local, 'rbd_mirroring_replay_delay')) ?? context.options.mirroringReplayDelay)
   const replayer = new JournalReplayer(context, {
     local,
     localJournal,
@@ -110,8 +108,7 @@ async function prepare(context: ImageContext, target: JournalTarget, opened: Ope
     client,
     applier,
     sync,
-    replayDelay: Number.isFinite(replayDelay) ? replayDelay : 0,
-    resyncAfterDisconnect,
+    settings,
   })
   return { type: 'replay', replayer }
 }
@@ -176,16 +173,6 @@ function openImage(context: ImageContext, { cluster, io }: LocalSide, id: string
   const { clock, random, log } = context
   const options: ImageOptions = { cluster, access: 'write', clock, random, log: log.child({ cluster: cluster.name }), lockPolicy, signal }
   return Image.open(io, { id }, options)
-}
-
-/** An option that an operator has set on the image itself (`rbd config image set`). */
-async function imageOption(image: Image, name: string): Promise<string | undefined> {
-  try {
-    return (await metadataGet.call(image.io, headerName(image.id), { key: `conf_${name}` })).toString()
-  } catch (error) {
-    if (isErrno(error, Errno.ENOENT)) return undefined
-    throw error
-  }
 }
 
 async function giveUp(context: ImageContext, opened: Opened, end: ReplayEnd): Promise<ReplayEnd> {

@@ -21,6 +21,7 @@ import { describing } from '../snapshot/image-sync.ts'
 import { endOfFailure } from '../snapshot/replayer.ts'
 import { CommitTracker } from './commit-tracker.ts'
 import { UnreplayableEvent, type EventApplier } from './event-applier.ts'
+import { loadImageSettings, type ImageSettings } from './image-settings.ts'
 import type { JournalImageSync } from './image-sync.ts'
 import type { RemoteClient } from './remote-client.ts'
 import { entriesBehind, Rate, replayDescription } from './replay-status.ts'
@@ -41,9 +42,8 @@ export interface JournalReplay {
   applier: EventApplier
   /** the first copy, if it has to be made before; with the remote image open for it, which it closes */
   sync: { image: Image; copy: JournalImageSync } | undefined
-  /** seconds that each entry is held back (`rbd_mirroring_replay_delay` of the image) */
-  replayDelay: number
-  resyncAfterDisconnect: boolean
+  /** of the local image when it was opened */
+  settings: ImageSettings
 }
 
 /**
@@ -57,6 +57,7 @@ export class JournalReplayer implements Replayer {
   private readonly wakeUp = new Notifier()
   private readonly tracker: CommitTracker
   private readonly sites: Sites
+  private settings: ImageSettings
   private readonly entryRate = new Rate()
   private readonly byteRate = new Rate()
   private readonly tags = new Map<bigint, TagData>()
@@ -78,6 +79,7 @@ export class JournalReplayer implements Replayer {
     private readonly replayed: JournalReplay,
   ) {
     this.tracker = new CommitTracker(replayed.client.committed, replayed.remoteJournal.metadata.splayWidth)
+    this.settings = replayed.settings
     this.sites = { localMirrorUuid: context.local.mirrorUuid, remoteMirrorUuid: context.remote.mirrorUuid }
     this.committedAt = context.clock.monotonic()
   }
@@ -147,7 +149,7 @@ export class JournalReplayer implements Replayer {
 
   private disconnected(): ReplayEnd {
     if (this.replayed.client.state === undefined) return { type: 'failed', description: 'error retrieving remote journal client', error: undefined }
-    return this.replayed.resyncAfterDisconnect ? { type: 'resyncRequested' } : { type: 'disconnected' }
+    return this.settings.resyncAfterDisconnect ? { type: 'resyncRequested' } : { type: 'disconnected' }
   }
 
   private async replay(signal: AbortSignal): Promise<ReplayEnd> {
@@ -155,7 +157,10 @@ export class JournalReplayer implements Replayer {
     this.reportName()
     const refusal = await describing('failed to lock local image', () => this.takeLock(signal))
     if (refusal) return refusal
-    if (sync) await sync.copy.run(signal)
+    if (sync) {
+      await sync.copy.run(signal)
+      await this.loadSettings()
+    }
     await this.loadTags()
     const leave = this.context.limits.journalMemory.join()
     const { player, detach } = remoteJournal.play(client.committed, this.playerLimits(), this.wakeUp)
@@ -222,7 +227,7 @@ export class JournalReplayer implements Replayer {
       if (entry.tagTid !== this.tagTid) await this.enterTag(entry.tagTid)
       const { event, timestamp } = decodeEvent(entry)
       const writtenAt = utimeToMs(timestamp)
-      if (this.replayed.replayDelay > 0) await this.holdBack(writtenAt, signal)
+      if (this.settings.replayDelayMs > 0) await this.holdBack(writtenAt, signal)
       if (this.batch.entries++ === 0) this.batch.startedAt = clock.monotonic()
       this.batch.bytes += entry.data.length
       const outcome = await applier.apply(event)
@@ -230,7 +235,10 @@ export class JournalReplayer implements Replayer {
       if (writtenAt > this.newestTimestamp) this.newestTimestamp = writtenAt
       if (outcome === 'safe') this.safe()
       else if (this.batch.bytes >= limits.journalMemory.share / 2) await this.makeSafe()
-      if (event.type === 'opFinish') this.reportName()
+      if (event.type === 'opFinish') {
+        this.reportName()
+        await this.loadSettings()
+      }
       if (event.type === 'demotePromote' && this.tags.get(entry.tagTid)?.mirrorUuid === ORPHAN_MIRROR_UUID) {
         this.demoted = true
         return
@@ -275,11 +283,11 @@ export class JournalReplayer implements Replayer {
 
   private async holdBack(writtenAt: number, signal: AbortSignal): Promise<void> {
     const { clock } = this.context
-    if (writtenAt + this.replayed.replayDelay * 1000 <= clock.now()) return
+    if (writtenAt + this.settings.replayDelayMs <= clock.now()) return
     await this.makeSafe()
     await abortable(this.commit(), signal)
     this.report()
-    const wait = writtenAt + this.replayed.replayDelay * 1000 - clock.now()
+    const wait = writtenAt + this.settings.replayDelayMs - clock.now()
     if (wait > 0) await delay(clock, wait, signal)
   }
 
@@ -333,6 +341,11 @@ export class JournalReplayer implements Replayer {
     const { lock, usesLock } = this.replayed.local
     if (!lock || !usesLock) return { type: 'failed', description: 'local image does not support exclusive lock', error: undefined }
     return takeImageLock(lock, this.context.clock, signal)
+  }
+
+  /** They come with the image's metadata. */
+  private async loadSettings(): Promise<void> {
+    this.settings = await loadImageSettings(this.replayed.local, this.context.options)
   }
 
   private reportName(): void {

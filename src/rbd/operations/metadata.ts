@@ -1,7 +1,9 @@
 import { metadataList, metadataRemove, metadataSet } from '../../cls/rbd/client.ts'
 import { Errno, isErrno } from '../../rados/errors.ts'
 import type { IoCtx } from '../../rados/io-ctx.ts'
+import { WriteOperation } from '../../rados/operation.ts'
 import type { Image } from '../image.ts'
+import { IMAGE_META_PREFIX } from '../mirror/image-meta.ts'
 import { headerName } from '../names.ts'
 import { changeHeader, invoke, type OperationOptions } from './invoke.ts'
 
@@ -18,6 +20,39 @@ export async function listMetadata(io: IoCtx, imageId: string, signal?: AbortSig
       startAfter = key
     }
     if (page.size < pageSize) return all
+  }
+}
+
+export interface MetadataChanges {
+  set: ReadonlyMap<string, Buffer>
+  remove: readonly string[]
+}
+
+/** Metadata of librbd's own is neither shown nor replicated (librbd/image/GetMetadataRequest.cc). */
+const INTERNAL_PREFIX = IMAGE_META_PREFIX.slice(0, 4)
+
+/** What makes `have` equal to `wanted`, but for librbd's own. */
+export function metadataChanges(have: ReadonlyMap<string, Buffer>, wanted: ReadonlyMap<string, Buffer>): MetadataChanges {
+  const replicated = (key: string) => !key.startsWith(INTERNAL_PREFIX)
+  return {
+    set: new Map([...wanted].filter(([key, value]) => replicated(key) && !have.get(key)?.equals(value))),
+    remove: [...have.keys()].filter((key) => !wanted.has(key) && replicated(key)),
+  }
+}
+
+/** Does it here and now; keys that are gone already are no error. */
+export async function changeMetadataHere({ io, headerOid }: Image, { set, remove }: MetadataChanges): Promise<void> {
+  if (remove.length === 0 && set.size === 0) return
+  const metadata = new Map(set)
+  const operation = new WriteOperation()
+  for (const key of remove) metadataRemove.step(operation, { key })
+  if (set.size > 0) metadataSet.step(operation, { metadata })
+  try {
+    await io.write(headerOid, operation)
+  } catch (error) {
+    // removing a key that is gone already fails the whole operation
+    if (!isErrno(error, Errno.ENOENT)) throw error
+    if (set.size > 0) await metadataSet.call(io, headerOid, { metadata })
   }
 }
 
