@@ -4,6 +4,7 @@ import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { Notifier } from '../base/notifier.ts'
 import type { Random } from '../base/random.ts'
+import { Scope } from '../base/scope.ts'
 import type { Semaphore } from '../base/semaphore.ts'
 import type { ImageMetrics } from '../observability/metrics.ts'
 import { EBLOCKLISTED, isErrno } from '../rados/errors.ts'
@@ -53,6 +54,8 @@ export interface ImageReplayerOptions {
   /** the status as it is to be published now */
   onStatus(status: ImageStatus): void
   onName(name: string): void
+  /** Watches the headers of both images until the signal is aborted; `onChange` is also called when a watch stands. */
+  watchDemoted(onChange: () => void, signal: AbortSignal): Promise<void>
   /** Moves the local image to the trash. */
   trashMove(resync: boolean): Promise<void>
 }
@@ -69,6 +72,7 @@ export class ImageReplayer implements Commanded {
   private intent: Intent
   private readonly notifier = new Notifier()
   private attempt: AbortController | undefined
+  private demotedWatch: Scope | undefined
   private published: ImageStatus | undefined
   private progress: ImageStatus | undefined
   private lastProgressAt = -Infinity
@@ -172,9 +176,9 @@ export class ImageReplayer implements Commanded {
    * Rejects when the local connection is blocklisted.
    */
   async run(signal: AbortSignal): Promise<void> {
-    const { clock, options, random, log } = this.options
+    const { clock, options, random } = this.options
     const retry = new RetryPolicy(random, options)
-    let lastEnd: ReplayEnd['type'] | undefined
+    let lastTold: string | undefined
     if (this.intent === 'stop') this.publish(STOPPED)
     try {
       for (;;) {
@@ -184,17 +188,21 @@ export class ImageReplayer implements Commanded {
         }
         const startedAt = clock.monotonic()
         const end = await this.attemptOnce(signal)
-        if (clock.monotonic() - startedAt > LONG_ATTEMPT_MS) retry.reset()
+        if (clock.monotonic() - startedAt > LONG_ATTEMPT_MS) {
+          retry.reset()
+          lastTold = undefined
+        }
         if (signal.aborted) throw signal.reason
         if (end.type === 'stopped') {
-          lastEnd = undefined
+          lastTold = undefined
           continue
         }
-        // an image that is looked at again and again ends the same way each time: once is enough to tell
-        log[end.type === lastEnd ? 'debug' : 'info']({ end: end.type, ...statusOfEnd(end) }, 'replay ended')
-        lastEnd = end.type
+        lastTold = this.tell(end, lastTold)
+        if (end.type === 'remoteDemoted') this.watchDemoted(signal)
+        else await this.unwatchDemoted()
         const next = afterEnd(end)
         if (next === 'finish') return
+        if (next === 'again') continue
         if (next === 'delete' || next === 'resync') {
           if (await this.trashMove(next === 'resync')) {
             retry.reset()
@@ -209,7 +217,31 @@ export class ImageReplayer implements Commanded {
       if (!isCancelled(error)) throw error
     } finally {
       this.cancelProgress?.()
+      await this.unwatchDemoted()
     }
+  }
+
+  /** An image that is looked at again and again ends the same way each time: once is enough to tell. Returns what to compare the next with. */
+  private tell(end: ReplayEnd, lastTold: string | undefined): string {
+    const error = end.type === 'failed' ? end.error : undefined
+    const { state, description } = statusOfEnd(end)
+    const told = `${end.type}: ${description}: ${error instanceof Error ? error.message : ''}`
+    const level = told === lastTold ? 'debug' : end.type === 'failed' ? 'warn' : 'info'
+    this.options.log[level]({ end: end.type, state, description, ...(error !== undefined && { err: error }) }, 'replay ended')
+    return told
+  }
+
+  /** A promotion tells nobody but the image's own watchers: an image whose primary was demoted is looked at again when either side changes. */
+  private watchDemoted(signal: AbortSignal): void {
+    if (this.demotedWatch) return
+    this.demotedWatch = new Scope(signal, (error) => this.options.log.debug({ err: error }, 'a demoted image is no longer watched'))
+    this.demotedWatch.spawn('demoted image', (stop) => this.options.watchDemoted(() => this.notifier.wake(), stop))
+  }
+
+  private async unwatchDemoted(): Promise<void> {
+    const watch = this.demotedWatch
+    this.demotedWatch = undefined
+    await watch?.close()
   }
 
   /** The status that stays in the clusters when this replayer goes and the image does not. */
@@ -219,7 +251,6 @@ export class ImageReplayer implements Commanded {
   }
 
   private async attemptOnce(signal: AbortSignal): Promise<ReplayEnd> {
-    const { log } = this.options
     const attempt = new AbortController()
     this.attempt = attempt
     const stop = attempt.signal
@@ -237,7 +268,6 @@ export class ImageReplayer implements Commanded {
       if (stop.aborted) end = { type: 'stopped' }
       else if (isErrno(error, EBLOCKLISTED)) throw error
       else {
-        log.error({ err: error }, 'replay failed')
         end = { type: 'failed', description: 'replay failed', error }
       }
     } finally {
@@ -245,7 +275,6 @@ export class ImageReplayer implements Commanded {
       this.attempt = undefined
     }
     if (stop.aborted && end.type !== 'resyncRequested' && end.type !== 'remoteGone') end = { type: 'stopped' }
-    if (end.type === 'failed') log.warn({ err: end.error, description: end.description }, 'image failed')
     this.enter({ type: 'stopped', manual: this.intent === 'stop', end })
     if (!signal.aborted) this.publish(end.type === 'stopped' ? STOPPED : statusOfEnd(end))
     return end
@@ -261,6 +290,7 @@ export class ImageReplayer implements Commanded {
       release()
     }
     if (started.type !== 'replay') return started
+    await this.unwatchDemoted() // the replayer watches it itself
     this.enter({ type: 'replaying', replayer: started.replayer })
     const onStop = () => {
       if (this.state.type !== 'replaying') return

@@ -6,7 +6,7 @@ import { mirrorImageMapRemove, mirrorModeGet } from '../cls/rbd/mirror-client.ts
 import { Errno, isErrno } from '../rados/errors.ts'
 import type { IoCtx } from '../rados/io-ctx.ts'
 import type { ImageMetrics } from '../observability/metrics.ts'
-import { RBD_MIRRORING, RBD_MIRROR_LEADER } from '../rbd/names.ts'
+import { headerName, RBD_MIRRORING, RBD_MIRROR_LEADER } from '../rbd/names.ts'
 import { offerCommands } from './admin-commands.ts'
 import { confirmGone } from './confirm-gone.ts'
 import { ImageDeleter } from './image-deleter.ts'
@@ -18,6 +18,7 @@ import { PoolWatcher, type ImageListing } from './pool-watcher.ts'
 import type { RemotePool } from './remote-pool.ts'
 import type { ImageCounts, ServiceStatus } from './service-status.ts'
 import { StatusUpdater } from './status-updater.ts'
+import { keepWatch } from './watch-keeper.ts'
 
 /** How often a remote namespace without mirroring is looked at again. */
 const REMOTE_MODE_POLL_MS = 5_000
@@ -324,6 +325,7 @@ export class NamespaceReplayer {
       startStopped: this.allStopped || this.stoppedByOperator.has(id),
       onStatus: (status) => this.onStatus(id, status, session.status),
       onName: () => this.onName(id),
+      watchDemoted: (onChange, stop) => this.watchHeaders(session.io, id, onChange, stop),
       trashMove: async (resync) => {
         if (!resync) await confirmGone(session.remote, session.io, id)
         await this.deleter.moveToTrash(id, resync)
@@ -348,6 +350,15 @@ export class NamespaceReplayer {
       // what is listed decides whether the image is really gone
       if (!signal.aborted) this.localWatcher.wake()
     })
+  }
+
+  private async watchHeaders(remote: IoCtx, id: string, onChange: () => void, signal: AbortSignal): Promise<void> {
+    const sides: [IoCtx, string | undefined][] = [[this.io, this.local?.get(id)], [remote, this.remote?.get(id)]]
+    const watches = sides.map(async ([io, imageId]) => {
+      if (imageId === undefined) return // its listing tells when it is there again
+      await keepWatch({ io, oid: headerName(imageId), onNotify: onChange, onWatched: onChange }, { ...this.context, log: this.log }, signal)
+    })
+    await Promise.all(watches)
   }
 
   private metricsOf(id: string): ImageMetrics {

@@ -21,6 +21,8 @@ class Harness {
   readonly names: string[] = []
   bootstraps = 0
   context: ImageContext | undefined
+  /** set while the demoted image is watched */
+  demotedChanged: (() => void) | undefined
   trashMove: (resync: boolean) => Promise<void> = async () => undefined
   readonly stop = new AbortController()
   readonly replayer: ImageReplayer
@@ -47,6 +49,10 @@ class Harness {
       startStopped: false,
       onStatus: ({ state, description }) => this.statuses.push(`${state}: ${description}`),
       onName: (name) => this.names.push(name),
+      watchDemoted: (onChange, signal) => {
+        this.demotedChanged = onChange
+        return untilAborted(signal).then(() => void (this.demotedChanged = undefined))
+      },
       trashMove: async (resync) => {
         this.moves.push(resync)
         await this.trashMove(resync)
@@ -152,6 +158,29 @@ describe('ImageReplayer', () => {
     harness.replayer.wake()
     await settle()
     expect(harness.bootstraps).toBe(before + 1)
+  })
+
+  it('looks again when one of the images changes that were demoted, and watches them no longer once it replays', async () => {
+    harness = new Harness([{ type: 'remoteDemoted' }, { type: 'remoteDemoted' }, new FakeReplay().step])
+    await settle()
+    for (const bootstraps of [2, 3]) {
+      harness.demotedChanged!()
+      await settle()
+      expect(harness.bootstraps).toBe(bootstraps)
+    }
+    expect(harness.replayer.status().state).toBe('Replaying')
+    expect(harness.demotedChanged).toBeUndefined()
+  })
+
+  it('tells why it ended once, and again when it ends otherwise', async () => {
+    const failed = (reason: string): BootstrapEnd => ({ type: 'failed', description: 'failed to copy', error: new Error(reason) })
+    const lines: string[] = []
+    const take = (level: string) => (fields: { err?: Error }) => level !== 'debug' && lines.push(`${level}: ${fields.err?.message}`)
+    const log = { ...silentLog, debug: take('debug'), info: take('info'), warn: take('warn') } as typeof silentLog
+    harness = new Harness([failed('one'), failed('one'), failed('one'), failed('two')], { log })
+    for (let times = 0; times < 5; times++) await harness.clock.advance(30_000)
+    expect(harness.bootstraps).toBeGreaterThan(4)
+    expect(lines).toEqual(['warn: one', 'warn: two'])
   })
 
   it('keeps showing the error while it tries again', async () => {
