@@ -59,6 +59,11 @@ export const optionTable = {
   rbd_mirror_memory_cache_resize_interval: option('float', 5, 'accepted for compatibility'),
   rbd_mirror_memory_cache_autotune_interval: option('float', 30, 'accepted for compatibility'),
 
+  rbd_mirror_resync_mode: option('str', 'delta', 'how a resync is done: only what differs, or by a new image (recreate)', { own: true, values: ['delta', 'recreate'] }),
+  rbd_mirror_resync_keep_snapshot: option('bool', false, 'whether a resync keeps what it gives up as a snapshot of the replica', own),
+  rbd_mirror_verify_interval: option('secs', 0, 'time between two comparisons of each replica with its primary (0: none)', { own: true, min: 0 }),
+  rbd_mirror_verify_bytes_per_second: option('size', '64M', 'pace of these comparisons (0: as fast as they go)', own),
+
   rbd_mirror_metrics_address: option('str', '127.0.0.1', 'address at which /metrics and /healthz are served', { own: true, startup: true }),
   rbd_mirror_metrics_port: option('uint', 9927, 'port of the status page, /metrics, /healthz and /readyz (0: none)', { own: true, startup: true, max: 65535 }),
   rbd_mirror_metrics_image_limit: option('uint', 5000, 'images that have series of their own on /metrics, those in error first', { own: true, max: 100_000 }),

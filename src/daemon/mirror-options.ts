@@ -52,6 +52,18 @@ export function mirrorOptions(options: Options): MirrorOptions {
     get concurrentManagementOps() {
       return options.get('rbd_concurrent_management_ops')
     },
+    get resyncMode() {
+      return options.get('rbd_mirror_resync_mode') === 'recreate' ? 'recreate' : 'delta'
+    },
+    get resyncKeepSnapshot() {
+      return options.get('rbd_mirror_resync_keep_snapshot')
+    },
+    get verifyInterval() {
+      return options.get('rbd_mirror_verify_interval')
+    },
+    get verifyBytesPerSecond() {
+      return options.get('rbd_mirror_verify_bytes_per_second')
+    },
     get blocklistExpireSeconds() {
       return options.get('rbd_blocklist_expire_seconds')
     },

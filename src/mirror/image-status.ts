@@ -29,6 +29,10 @@ export function statusOfEnd(end: ReplayEnd): ImageStatus {
       return { state: 'error', description: 'disconnected' }
     case 'resyncRequested':
       return { state: 'stopped', description: 'resync requested' }
+    case 'resyncDue':
+      return { state: 'starting_replay', description: 'starting replay' }
+    case 'resyncWaits':
+      return { state: 'unknown', description: waitingFor[end.for] }
     case 'remoteGone':
       return { state: 'stopped', description: 'remote image no longer exists' }
     case 'localIncomplete':
@@ -43,6 +47,11 @@ export function statusOfEnd(end: ReplayEnd): ImageStatus {
       return unreachable(end)
   }
 }
+
+const waitingFor = {
+  primary: 'remote image is not primary; the requested resync waits until it is promoted: nothing is given up here before',
+  snapshot: 'the requested resync waits for a mirror-snapshot of the primary for this site: rbd mirror image snapshot, there',
+} as const
 
 export const STARTING: ImageStatus = { state: 'starting_replay', description: 'starting replay' }
 export const STOPPING: ImageStatus = { state: 'stopping_replay', description: 'stopping replay' }

@@ -26,6 +26,12 @@ export interface MirrorOptions {
   readonly defaultDataPool: string
   /** `rbd_concurrent_management_ops` */
   readonly concurrentManagementOps: number
+  readonly resyncMode: 'delta' | 'recreate'
+  readonly resyncKeepSnapshot: boolean
+  /** 0: replicas are not compared by themselves */
+  readonly verifyInterval: number
+  /** 0: no limit */
+  readonly verifyBytesPerSecond: number
   /** `rbd_blocklist_expire_seconds` */
   readonly blocklistExpireSeconds: number
 }

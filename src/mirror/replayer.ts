@@ -22,6 +22,10 @@ export type ReplayEnd =
   | { type: 'disconnected' }
   /** a resync is asked for: the local image is to be moved to the trash and bootstrapped anew */
   | { type: 'resyncRequested' }
+  /** a resync is asked for, which begins with a new bootstrap of the same image */
+  | { type: 'resyncDue' }
+  /** a resync is asked for, and the remote has nothing yet that it could be done from */
+  | { type: 'resyncWaits'; for: 'primary' | 'snapshot' }
   /** the remote image is gone or its mirroring disabled, the local one is non-primary and linked to it: to be deleted */
   | { type: 'remoteGone'; localImageId: string }
   /** the local image was never finished (mirror image state CREATING): to be moved to the trash and bootstrapped anew */

@@ -8,7 +8,7 @@ const FIRST_RETRY_MS = 1_000
 const PROMOTION_MS = 4_000
 
 /** What follows from an end: nothing but another look later, or something to be done first. */
-export type AfterEnd = 'retry' | 'delete' | 'resync' | 'finish'
+export type AfterEnd = 'retry' | 'again' | 'delete' | 'resync' | 'finish'
 
 export function afterEnd(end: ReplayEnd): AfterEnd {
   switch (end.type) {
@@ -18,6 +18,8 @@ export function afterEnd(end: ReplayEnd): AfterEnd {
       return 'resync'
     case 'localIncomplete':
       return 'resync'
+    case 'resyncDue':
+      return 'again'
     case 'imageGone':
       return 'finish'
     default:

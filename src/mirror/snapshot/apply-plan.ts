@@ -2,6 +2,7 @@ import type { SnapId } from '../../rados/io-ctx.ts'
 import { FEATURES_IMPLICIT_ENABLE } from '../../rbd/features.ts'
 import type { ImageHeader } from '../../rbd/header.ts'
 import { IMAGE_META_PREFIX } from '../../rbd/mirror/image-meta.ts'
+import { isGivenUp } from '../resync/given-up.ts'
 import type { ImageState } from '../../rbd/mirror/image-state.ts'
 
 /** What of an image besides its data differs from the state that came with a mirror-snapshot. */
@@ -49,7 +50,7 @@ export function planImageState(local: LocalImageState, state: ImageState, remote
     snapLimit: state.snapLimit === local.snapLimit ? undefined : state.snapLimit,
   }
   for (const { id, namespace, name, protection } of header.snapshots) {
-    if (namespace.type !== 'user') continue
+    if (namespace.type !== 'user' || isGivenUp({ namespace, name })) continue
     const remoteId = remoteIdOf(id)
     const wanted = remoteId === undefined ? undefined : state.snapshots.get(remoteId)
     if (protection !== 'unprotected' && wanted?.protection !== 'protected') changes.unprotect.push(id)

@@ -1,18 +1,26 @@
 import { abortable, isCancelled } from '../../base/cancelled.ts'
+import { setFeatures } from '../../cls/rbd/client.ts'
 import { mirrorImageGet, mirrorImageSet, mirrorPeerList } from '../../cls/rbd/mirror-client.ts'
 import { Errno, isErrno } from '../../rados/errors.ts'
 import type { SnapId } from '../../rados/io-ctx.ts'
 import { MalformedInput } from '../../encoding/malformed-input.ts'
 import { copyImage, type CopyProgress } from '../../rbd/data/copy-engine.ts'
+import { checksumSeed } from '../../rbd/data/compare-objects.ts'
 import { planSteps } from '../../rbd/data/copy-steps.ts'
+import { layoutOf, objectCount } from '../../rbd/data/striping.ts'
+import { FEATURE_NON_PRIMARY, hasFeature } from '../../rbd/features.ts'
+import type { ImageSnapshot } from '../../rbd/header.ts'
 import type { Image } from '../../rbd/image.ts'
 import { readImageState, writeImageState, type ImageState } from '../../rbd/mirror/image-state.ts'
 import { completeNonPrimarySnapshot, createCheckpoint, createNonPrimarySnapshot } from '../../rbd/mirror/non-primary-snapshot.ts'
 import { isDemoted, mirrorSnapshots } from '../../rbd/mirror/mirror-snapshot.ts'
+import { saveImageMeta } from '../../rbd/mirror/image-meta.ts'
 import { RBD_MIRRORING } from '../../rbd/names.ts'
 import { NOTIFY_TIMEOUT_MS } from '../../rbd/object-watcher.ts'
+import { removeSnapshot } from '../../rbd/operations/snapshot-remove.ts'
 import { encodeMirroringMessage } from '../../rbd/notify/mirroring-messages.ts'
 import type { ImageContext } from '../image-context.ts'
+import { keepGivenUp, planKeptSnapshots, type KeptSnapshots } from '../resync/snapshots.ts'
 import { applyImageState } from './apply-image-state.ts'
 import { CopyProgressKeeper } from './copy-progress.ts'
 import type { Step } from './plan.ts'
@@ -78,6 +86,7 @@ export class ImageSync {
     const leftovers = step.base.localSnapId !== 0n && !this.pristine
     this.pristine = false
     const prepared = step.type === 'sync' ? await this.prepare(step, signal) : await this.takeUp(step)
+    const compares = step.type === 'sync' && step.compares
     const started = clock.monotonic()
     let bytes = 0
     if (step.copies) {
@@ -88,6 +97,7 @@ export class ImageSync {
     signal.throwIfAborted()
     if (!(await this.stillThere(step.to.id, signal))) return 'gone'
     await this.finish(step, prepared)
+    if (compares) await describing('failed to finish resync', () => this.dropOlder(prepared.snapId, compares === 'resync', signal))
     this.pristine = true
     return { seconds, bytes }
   }
@@ -118,7 +128,12 @@ export class ImageSync {
       describing(NO_IMAGE_STATE, () => abortable(readImageState(this.remote.io, this.remote.id, to.id), signal)),
       demoted ? describing('failed to create local mirror snapshot', () => this.followers()) : new Set<string>(),
     ])
-    const changes = planSnapshotChanges(this.sides(), base, to.id)
+    const objects = mostObjects(local)
+    const kept = step.compares && (await describing('failed to compare snapshots', () => this.keptSnapshots(step, signal)))
+    if (step.compares === 'resync' && this.context.options.resyncKeepSnapshot) {
+      await describing('failed to keep what the resync gives up', () => keepGivenUp(local, base.localSnapId))
+    }
+    const changes = kept || planSnapshotChanges(this.sides(), base, to.id)
     const takeSnapId = () => this.takeSnapId()
     const snapSeqs = await describing('failed to copy snapshots from remote to local image', () =>
       syncSnapshots({ local, changes, to, state: imageState, takeSnapId, signal }),
@@ -132,7 +147,28 @@ export class ImageSync {
       ),
     )
     if (base.localSnapId === 0n) await describing('failed to update local mirror image state', () => this.enableMirrorImage())
-    return { snapId, snapSeqs, imageState, resumeFrom: 0 }
+    return { snapId, snapSeqs, imageState, resumeFrom: 0, ...(kept && { comparison: { keptUpTo: kept.keptUpTo, objects } }) }
+  }
+
+  /** What is noted by a sync that was never finished does not count. */
+  private keptSnapshots({ to }: SyncStep, signal: AbortSignal): Promise<KeptSnapshots> {
+    const counts = ({ namespace }: ImageSnapshot) => namespace.type !== 'mirror' || namespace.complete
+    const sides = { ...this.sides(), local: this.local.header.snapshots.filter(counts), remote: this.remote.header.snapshots.filter(counts) }
+    const isNoted = (localId: SnapId, remoteId: SnapId) => remoteSnapIdOf(sides, localId) === remoteId
+    return planKeptSnapshots(this.context, this.local, this.remote, to.id, isNoted, signal)
+  }
+
+  /** The image's history begins with this sync: what it was before is over, and so is the request for a resync. */
+  private async dropOlder(snapId: SnapId, resync: boolean, signal: AbortSignal): Promise<void> {
+    const { local, context } = this
+    const { features } = await local.refreshIfNeeded()
+    if (!hasFeature(features, FEATURE_NON_PRIMARY)) {
+      await setFeatures.call(local.io, local.headerOid, { features: FEATURE_NON_PRIMARY, mask: FEATURE_NON_PRIMARY })
+    }
+    for (const { id } of mirrorSnapshots(local.header.snapshots)) if (id < snapId) await removeSnapshot(local, id, { signal })
+    if (!resync) return
+    await saveImageMeta(local.io, local.id, context.local.mirrorUuid, { resyncRequested: false })
+    await local.headerChanged()
   }
 
   private async takeUp({ into, to, base }: Extract<Step, { type: 'resume' }>): Promise<Prepared> {
@@ -161,7 +197,8 @@ export class ImageSync {
     const header = await local.refreshIfNeeded()
     // The new snapshot takes no part in the snapshot context: it is to read as the head does after this sync, see READS_AS_SYNCED.
     const older = header.snapContext.snaps.filter((id) => id < prepared.snapId)
-    const steps = planSteps(base.remoteSnapId, to.id, prepared.snapSeqs, older)
+    const { comparison } = prepared
+    const steps = planSteps(comparison?.keptUpTo ?? base.remoteSnapId, to.id, prepared.snapSeqs, older)
     const progress = new CopyProgressKeeper(local, prepared.snapId, clock)
     let reported = 0
     const run = () =>
@@ -172,6 +209,7 @@ export class ImageSync {
         steps,
         resumeFrom: prepared.resumeFrom,
         leftovers,
+        compare: comparison && { seed: checksumSeed(context.random), objects: comparison.objects },
         concurrency: options.concurrentManagementOps,
         byteBudget: limits.byteBudget,
         buffers: limits.buffers,
@@ -256,4 +294,10 @@ interface Prepared {
   imageState: ImageState
   /** objects below it are copied */
   resumeFrom: number
+  /** nothing is known to be equal but the snapshots up to `keptUpTo`; the local image may have had so many objects */
+  comparison?: { keptUpTo: SnapId; objects: number }
+}
+
+function mostObjects({ header }: Image): number {
+  return objectCount(layoutOf(header), Math.max(header.size, ...header.snapshots.map(({ size }) => size)))
 }

@@ -54,7 +54,7 @@ function plan(local: MirrorSnapshot[], remote: MirrorSnapshot[], more: Partial<O
 function short(step: Step): string {
   switch (step.type) {
     case 'sync':
-      return `sync ${step.base.remoteSnapId}→${step.to.id}${step.copies ? '' : ' clean'}`
+      return `sync ${step.compares ? `${step.compares}` : step.base.remoteSnapId}→${step.to.id}${step.copies ? '' : ' clean'}`
     case 'resume':
       return `resume ${step.into.id}: ${step.base.remoteSnapId}→${step.to.id}`
     case 'tidy':
@@ -64,6 +64,8 @@ function short(step: Step): string {
     case 'splitBrain':
     case 'invalid':
       return `${step.type} ${step.reason}`
+    case 'resyncWaits':
+      return `${step.type} ${step.for}`
     default:
       return step.type
   }
@@ -90,8 +92,8 @@ describe('planNext', () => {
     ['a little to tidy does not delay a sync', [replica(14, 4), replica(15, 5)], [primary(4), primary(5), primary(6)], 'sync 5→6'],
     ['an old replica that another peer follows', [replica(14, 4, { mirrorPeerUuids: new Set(['x']) }), replica(15, 5)], [primary(5)], 'idle'],
     ['the base has gone, an older one is there', [replica(15, 5)], [primary(4), primary(6)], 'sync 4→6'],
-    ['the base has gone', [replica(15, 5)], [primary(6)], 'splitBrain split-brain'],
-    ['the base has gone and there is nothing new', [replica(15, 5)], [], 'splitBrain split-brain'],
+    ['the base has gone', [replica(15, 5)], [primary(6)], 'sync baseLost→6'],
+    ['the base has gone and there is nothing new', [replica(15, 5)], [], 'idle'],
     ['a sync without an object copied', [replica(15, 5), copying(16, 6, 0)], [primary(5), primary(6)], 'tidy prune 16 unlink '],
     ['a first sync without an object copied', [copying(16, 6, 0)], [primary(6)], 'resume 16: 0→6'],
     ['a first sync under way', [copying(16, 6, 7)], [primary(6), primary(7)], 'resume 16: 0→6'],
@@ -148,8 +150,35 @@ describe('planNext', () => {
     expect(remote.length).toBeGreaterThan(MAX_UNTIDY)
   })
 
-  it('puts a resync before everything else', () => {
-    expect(short(plan([snapshot(15, {})], [], { resyncRequested: true }))).toBe('resyncRequested')
+  describe('a requested resync', () => {
+    const resync = { resyncRequested: true }
+    const demotion = snapshot(15, { state: 'primary-demoted' })
+    const rows: [title: string, local: MirrorSnapshot[], remote: MirrorSnapshot[], step: string][] = [
+      ['of a promoted image', [snapshot(15, {})], [primary(5)], 'localPromoted'],
+      ['of an image that is being promoted', [orphan(15)], [primary(5)], 'orphan'],
+      ['of a split-brained image', [replica(13, 4), orphan(14), demotion], [primary(4), primary(6)], 'sync resync→6'],
+      ['begun anew after a crash', [demotion, copying(16, 6, 7)], [primary(6)], 'tidy prune 16 unlink '],
+      ['of a healthy replica', [replica(15, 5)], [primary(5)], 'sync resync→5'],
+      ['of what the C++ daemon has synced', [replica(15, 5, { lastCopiedObjectNumber: 3 })], [primary(5)], 'checkpoint 15'],
+      ['of the replica of somebody else', [replica(15, 5, { primaryMirrorUuid: 'x' })], [primary(5)], 'sync resync→5'],
+      ['while the remote is demoted', [replica(15, 5)], [primary(5), demoted(6)], 'resyncWaits primary'],
+      ['while the remote is a replica', [demotion], [replica(5, 1)], 'resyncWaits primary'],
+      ['without a snapshot for us', [demotion], [snapshot(5, {})], 'resyncWaits snapshot'],
+    ]
+    it.each(rows)('%s', (_, local, remote, step) => expect(short(plan(local, remote, resync))).toBe(step))
+
+    it('may be done by making the image anew, but then too only if there is something to make it from', () => {
+      const recreate = { ...resync, resyncMode: 'recreate' } as const
+      expect(short(plan([demotion], [primary(6)], recreate))).toBe('resyncRequested')
+      expect(short(plan([demotion], [demoted(6)], recreate))).toBe('resyncWaits primary')
+      expect(short(plan([demotion], [snapshot(5, {})], recreate))).toBe('resyncWaits snapshot')
+    })
+  })
+
+  describe('a replica whose base the primary has removed', () => {
+    it('is no split-brain: it is compared', () => expect(short(plan([replica(15, 5)], [primary(6), primary(7)]))).toBe('sync baseLost→7'))
+    it('waits for a snapshot', () => expect(short(plan([replica(15, 5)], [snapshot(6, {})]))).toBe('idle'))
+    it('begins anew after a crash', () => expect(short(plan([replica(15, 5), copying(16, 6, 3)], [primary(6)]))).toBe('tidy prune 16 unlink '))
   })
 })
 
@@ -212,7 +241,8 @@ describe('any state', () => {
       demand(step.to.namespace.complete && isPrimary(step.to.namespace), 'target is a whole primary snapshot')
       demand(step.base.remoteSnapId < step.to.id, 'goes forward')
       demand(step.base.remoteSnapId === 0n || remote.some(({ id }) => id === step.base.remoteSnapId), 'base exists at the remote')
-      demand((step.base.remoteSnapId === 0n) === (step.base.localSnapId === 0n), 'base on both sides or on none')
+      const compares = step.type === 'sync' && step.compares !== undefined
+      demand(compares || (step.base.remoteSnapId === 0n) === (step.base.localSnapId === 0n), 'base on both sides or on none')
       const local0 = local.find(({ id }) => id === step.base.localSnapId)
       demand(step.base.localSnapId === 0n || local0?.namespace.complete === true, 'base is whole')
       if (local0 && isNonPrimary(local0.namespace)) demand(step.base.remoteSnapId <= local0.namespace.primarySnapId, 'base is not newer than what we have')

@@ -4,6 +4,8 @@ import { isDemoted, isNonPrimary, isOrphan, isPrimary, readsAsSynced, type Mirro
 /** All that the next step of an image's replay depends on. */
 export interface Observation {
   resyncRequested: boolean
+  /** how a resync is done (`rbd_mirror_resync_mode`) */
+  resyncMode?: 'delta' | 'recreate'
   /** mirror-snapshots of the local image, oldest first */
   local: readonly MirrorSnapshot[]
   /** mirror-snapshots of the remote image, oldest first */
@@ -27,7 +29,10 @@ export interface Base {
 }
 
 export type Step =
+  /** The local image is to be thrown away and made anew. */
   | { type: 'resyncRequested' }
+  /** A resync is asked for, and the remote has nothing that it could be done from: what is here may be all there is. */
+  | { type: 'resyncWaits'; for: 'primary' | 'snapshot' }
   /** The local image has a primary snapshot as its newest. */
   | { type: 'localPromoted' }
   /** A forced promotion of the local image has begun. */
@@ -38,8 +43,11 @@ export type Step =
   | { type: 'invalid'; reason: string }
   /** Make the local head's state a snapshot that can be rolled back to, in place of `snapshot`, which can't. */
   | { type: 'checkpoint'; snapshot: MirrorSnapshot }
-  /** Bring the local image from `base` to `to`; `pending` snapshots wait on the remote, `to` included. */
-  | { type: 'sync'; base: Base; to: MirrorSnapshot; copies: boolean; pending: number }
+  /**
+   * Bring the local image from `base` to `to`; `pending` snapshots wait on the remote, `to` included. With `compares` nothing is known to be equal:
+   * because a resync was asked for, or because the remote has removed all snapshots that the local image ever had.
+   */
+  | { type: 'sync'; base: Base; to: MirrorSnapshot; copies: boolean; pending: number; compares?: 'resync' | 'baseLost' }
   /** Go on with the sync that `into` was made for. */
   | { type: 'resume'; base: Base; to: MirrorSnapshot; into: MirrorSnapshot; copies: boolean; pending: number }
   /** Remove local snapshots that nobody needs, unlink us from remote ones. */
@@ -58,11 +66,31 @@ export const MAX_UNTIDY = 4
  * - an orphan or a primary snapshot is seen also behind an incomplete one, so that a forced promotion in mid-sync is not ignored;
  * - the newest remote snapshot that is sure to stay is synced, not each one in turn;
  * - an incomplete non-primary snapshot at the remote proves no common state;
- * - a sync whose target is gone is replaced by one to the newest snapshot, never continued towards another one.
+ * - a sync whose target is gone is replaced by one to the newest snapshot, never continued towards another one;
+ * - a replica that was never promoted has nothing of its own: when the primary has removed the snapshot that it was synced to, that is no
+ *   split-brain, they are compared;
+ * - a promotion goes before a resync, and a resync never begins before the remote can give what is given up here.
  */
 export function planNext(observation: Observation): Step {
-  if (observation.resyncRequested) return { type: 'resyncRequested' }
-  return localOutcome(observation) ?? planWithLocal(observation)
+  return localOutcome(observation) ?? (observation.resyncRequested ? planResync(observation) : planWithLocal(observation))
+}
+
+function planResync(observation: Observation): Step {
+  const { remote, resyncMode = 'delta' } = observation
+  if (remote.at(-1)?.namespace.state !== 'primary') return { type: 'resyncWaits', for: 'primary' }
+  const pending = linked(observation).filter(({ id, namespace }) => isPrimary(namespace) && !observation.passedOver?.has(id))
+  const to = target(observation, pending)
+  if (!to) return { type: 'resyncWaits', for: 'snapshot' }
+  return resyncMode === 'recreate' ? { type: 'resyncRequested' } : compared(observation, 'resync', to, pending.length)
+}
+
+/** What a comparison has begun with is made anew after a crash: what it has copied is found to be equal then. */
+function compared(observation: Observation, compares: 'resync' | 'baseLost', to: MirrorSnapshot, pending: number): Step {
+  const { inProgress, complete } = localSituation(observation)
+  if (inProgress) return tidy([inProgress], [])
+  if (complete && isNonPrimary(complete.namespace) && !readsAsSynced(complete.namespace)) return { type: 'checkpoint', snapshot: complete }
+  const base = { remoteSnapId: 0n, localSnapId: observation.local.at(-1)?.id ?? 0n, afterDemotion: false }
+  return { type: 'sync', base, to, copies: true, pending, compares }
 }
 
 /** Whether a sync under way has to end because of what happened to the local image. */
@@ -70,10 +98,11 @@ export function mustStop(observation: Observation): boolean {
   return localOutcome(observation) !== undefined
 }
 
-function localOutcome({ local, remoteMirrorUuid }: Observation): Step | undefined {
+function localOutcome({ local, remoteMirrorUuid, resyncRequested }: Observation): Step | undefined {
   const newest = local.at(-1)?.namespace
   if (!newest) return undefined
   if (newest.state === 'primary') return { type: 'localPromoted' }
+  if (resyncRequested && !isOrphan(newest)) return undefined
   if (isPrimary(newest)) return newest.complete ? undefined : { type: 'invalid', reason: 'incomplete local primary snapshot' }
   if (isOrphan(newest)) return { type: 'orphan' }
   if (newest.primaryMirrorUuid !== remoteMirrorUuid) return { type: 'splitBrain', reason: 'local image linked to unknown peer' }
@@ -111,6 +140,7 @@ function planWithLocal(observation: Observation): Step {
   const untidy = prunable.length + unlinkable.length
   const chores = untidy > 0 ? tidy(prunable, unlinkable) : undefined
   if (base === 'diverged') return { type: 'splitBrain', reason: 'split-brain' }
+  if (base === 'lost') return planWithoutBase(observation, situation) ?? chores ?? rest(observation)
   if (base === 'unknown') return chores ?? rest(observation)
   if (chores && untidy > MAX_UNTIDY) return chores
 
@@ -120,6 +150,14 @@ function planWithLocal(observation: Observation): Step {
   if (!to) return chores ?? rest(observation)
   if (complete && isNonPrimary(complete.namespace) && !readsAsSynced(complete.namespace)) return { type: 'checkpoint', snapshot: complete }
   return { type: 'sync', base, to, copies: copies(base, to), pending: pending.length }
+}
+
+function planWithoutBase(observation: Observation, { inProgress, complete }: LocalSituation): Step | undefined {
+  if (inProgress) return tidy([inProgress], [])
+  const { primarySnapId } = complete!.namespace
+  const pending = linked(observation).filter(({ id, namespace }) => isPrimary(namespace) && id > primarySnapId && !observation.passedOver?.has(id))
+  const to = target(observation, pending)
+  return to && compared(observation, 'baseLost', to, pending.length)
 }
 
 function planResume({ remote }: Observation, { complete }: LocalSituation, base: Base, into: MirrorSnapshot, pending: number): Step {
@@ -141,15 +179,16 @@ function copies(base: Base, to: MirrorSnapshot): boolean {
 
 /**
  * `diverged`: the remote went on from a state that the local image has not had, or that nothing proves it has had.
+ * `lost`: the local image has only had states of the remote, of which there is none any more.
  * `unknown`: nothing of the remote concerns us yet.
  */
-function findBase(observation: Observation, complete: MirrorSnapshot | undefined): Base | 'diverged' | 'unknown' {
+function findBase(observation: Observation, complete: MirrorSnapshot | undefined): Base | 'diverged' | 'lost' | 'unknown' {
   if (!complete) return { remoteSnapId: 0n, localSnapId: 0n, afterDemotion: false }
   const { remote, localMirrorUuid } = observation
   if (isNonPrimary(complete.namespace)) {
     // changes since an older state include those since the synced one
     const base = remote.findLast(({ id }) => id <= complete.namespace.primarySnapId)
-    if (!base) return 'diverged'
+    if (!base) return 'lost'
     return { remoteSnapId: base.id, localSnapId: complete.id, afterDemotion: false }
   }
   const takeover = remote.find(
@@ -169,7 +208,7 @@ function linked({ remote, mirrorPeerUuid }: Observation): MirrorSnapshot[] {
 }
 
 /** The remote snapshot that the local image is whole up to: older ones need not wait for us. */
-function synced(base: Base | 'diverged' | 'unknown', complete: MirrorSnapshot | undefined): SnapId {
+function synced(base: Base | 'diverged' | 'lost' | 'unknown', complete: MirrorSnapshot | undefined): SnapId {
   if (typeof base === 'string' || !complete) return 0n
   return base.remoteSnapId
 }

@@ -58,6 +58,7 @@ export class SnapshotReplayer implements Replayer {
   private refreshAll = false
   private lastStep = { signature: '', times: 0 }
   private lockRequested = false
+  private resyncRequested = false
   private lost: Error | undefined
   private flushes: (() => void)[] = []
 
@@ -147,7 +148,7 @@ export class SnapshotReplayer implements Replayer {
       this.context.log.debug({ err: error }, 'cannot look for a promotion')
       return
     }
-    if (syncing && mustStop(this.observation(false))) syncing.abort(new Cancelled('the local image is being promoted'))
+    if (syncing && mustStop(this.observation())) syncing.abort(new Cancelled('the local image is being promoted'))
   }
 
   private async replay(signal: AbortSignal): Promise<ReplayEnd> {
@@ -208,14 +209,16 @@ export class SnapshotReplayer implements Replayer {
       describing('failed to load local image-meta', () => loadImageMeta(local.io, local.id, context.local.mirrorUuid)),
       describing('failed to refresh local image', () => (all ? local.refresh() : local.refreshIfNeeded())),
     ])
-    if (!meta.resyncRequested && !mustStop(this.observation(false))) await refreshingRemote
-    return this.observation(meta.resyncRequested)
+    this.resyncRequested = meta.resyncRequested
+    if (!mustStop(this.observation())) await refreshingRemote
+    return this.observation()
   }
 
-  private observation(resyncRequested: boolean): Observation {
+  private observation(): Observation {
     const { local, remote } = this.context
     return {
-      resyncRequested,
+      resyncRequested: this.resyncRequested,
+      resyncMode: this.context.options.resyncMode,
       local: mirrorSnapshots(this.local.header.snapshots),
       remote: mirrorSnapshots(this.remote.header.snapshots),
       localMirrorUuid: local.mirrorUuid,
@@ -332,6 +335,7 @@ type Outcome = Exclude<Step, Action | { type: 'idle' }>
 
 const endsReplay: Readonly<Record<Step['type'], boolean>> = {
   resyncRequested: true,
+  resyncWaits: true,
   localPromoted: true,
   orphan: true,
   splitBrain: true,
@@ -355,6 +359,8 @@ function endOf(outcome: Outcome): ReplayEnd {
       return { type: 'splitBrain', reason: outcome.reason }
     case 'startOver':
       return { type: 'resyncRequested' }
+    case 'resyncWaits':
+      return outcome
     case 'invalid':
       return { type: 'failed', description: outcome.reason, error: undefined }
     case 'resyncRequested':
