@@ -25,6 +25,11 @@ export function statusOfEnd(end: ReplayEnd): ImageStatus {
       return { state: 'stopped', description: 'orphan (force promoting)' }
     case 'splitBrain':
       return { state: 'error', description: end.reason }
+    case 'modesDiffer':
+      return {
+        state: 'error',
+        description: `split-brain detected: mirrored by ${end.remote} on the primary, by ${end.local} here; to take over the primary's data and mode: rbd mirror image resync, here`,
+      }
     case 'disconnected':
       return { state: 'error', description: 'disconnected' }
     case 'resyncRequested':

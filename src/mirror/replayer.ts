@@ -1,3 +1,4 @@
+import type { MirrorImageMode } from '../cls/rbd/mirror-types.ts'
 import type { ImageContext } from './image-context.ts'
 
 /**
@@ -18,6 +19,8 @@ export type ReplayEnd =
   | { type: 'orphan' }
   /** `reason` is the text for the operator: `split-brain`, `split-brain detected`, `local image linked to unknown peer` … */
   | { type: 'splitBrain'; reason: string }
+  /** both sides mirror the image, each in its own mode */
+  | { type: 'modesDiffer'; local: MirrorImageMode; remote: MirrorImageMode; remotePrimary: boolean }
   /** the journal client was flagged disconnected */
   | { type: 'disconnected' }
   /** a resync is asked for: the local image is to be moved to the trash and bootstrapped anew */

@@ -1,7 +1,8 @@
 import { beforeAll, expect, it } from 'vitest'
 import { systemClock } from '../../src/base/clock.ts'
 import { FaultyCluster } from '../../src/drivers/faulty/faulty-cluster.ts'
-import type { Fault, FaultPlan } from '../../src/drivers/faulty/fault-plan.ts'
+import type { Fault } from '../../src/drivers/faulty/fault-plan.ts'
+import { AtWrite } from '../support/at-write.ts'
 import { describeCeph } from '../support/ceph.ts'
 import { contentDigest, expectSameContent } from '../support/compare.ts'
 import { expectSameUserSnapshots, MIB, scribble } from '../support/e2e.ts'
@@ -12,18 +13,6 @@ import { connectTo, replayUntilIdle } from '../support/replay.ts'
 const POOL = 'crash-steps'
 /** Every so many writes are tried; which of them is a matter of chance, so that in time all are. */
 const STRIDE = Number(process.env['RBD_MIRROR_CRASH_STRIDE'] ?? 3)
-
-/** The `wanted`-th write of a connection gets `fault`; counts all of them. */
-class AtWrite implements FaultPlan {
-  writes = 0
-  constructor(
-    private readonly wanted: number,
-    private readonly fault: Fault,
-  ) {}
-  faultsFor({ kind }: { kind: string }): readonly Fault[] {
-    return kind === 'write' && this.writes++ === this.wanted ? [this.fault] : []
-  }
-}
 
 describeCeph('a snapshot replay that ends at any of its writes', (pair) => {
   beforeAll(() => createMirroredPool(pair.a, pair.b, POOL))

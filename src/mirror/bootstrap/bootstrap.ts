@@ -9,7 +9,8 @@ import { RBD_MIRRORING } from '../../rbd/names.ts'
 import type { ImageContext, LocalSide } from '../image-context.ts'
 import { openJournalReplay } from '../journal/open.ts'
 import { RemoteClient } from '../journal/remote-client.ts'
-import type { Bootstrap, BootstrapEnd } from '../replayer.ts'
+import type { Bootstrap, BootstrapEnd, ReplayEnd } from '../replayer.ts'
+import { isResyncRequested } from '../resync/requested.ts'
 import { describing, SyncFailure } from '../snapshot/image-sync.ts'
 import { endOfFailure, replicaPolicy, SnapshotReplayer } from '../snapshot/replayer.ts'
 import { createLocalImage } from './create-local-image.ts'
@@ -34,6 +35,8 @@ export const bootstrap: Bootstrap = async (context, signal) => {
     if (decision.end.type === 'remoteGone' && !(await abortable(hasRecord(context.remote.io), signal))) {
       return { type: 'transient', reason: 'remote pool has no record of mirroring' }
     }
+    const resync = local && (await endWhileResyncRequested(context, decision.end, local))
+    if (resync) return resync
     if (decision.end.type === 'localPrimary' && local && remote?.info.image.mode === 'journal') {
       await describing('error preparing remote image for replay', () =>
         RemoteClient.ensureRegistered(context.remote.io, remote.imageId, context.local.mirrorUuid, local.imageId),
@@ -45,6 +48,15 @@ export const bootstrap: Bootstrap = async (context, signal) => {
     const cause = error instanceof SyncFailure ? error.cause : error
     return cause instanceof ParentNotReady ? { type: 'transient', reason: cause.message } : endOfFailure(error)
   }
+}
+
+/** Ends that mean something else while a resync of the local image is asked for. */
+async function endWhileResyncRequested({ local: side }: ImageContext, end: ReplayEnd, local: ObservedImage): Promise<ReplayEnd | undefined> {
+  if (end.type !== 'remoteNotPrimary' && end.type !== 'modesDiffer') return undefined
+  const requested = await describing('error preparing local image for replay', () => isResyncRequested(side, local))
+  if (!requested) return undefined
+  // an image of the other mode can't become one of this mode
+  return end.type === 'modesDiffer' && end.remotePrimary ? { type: 'resyncRequested' } : { type: 'resyncWaits', for: 'primary' }
 }
 
 async function observe({ io }: LocalSide, globalImageId: string, signal: AbortSignal): Promise<ObservedImage | undefined> {

@@ -42,7 +42,7 @@ describe('decideBootstrap', () => {
     ['primary here only', { local: image('primary') }, 'localPrimary'],
     ['never finished', { local: image('unknown', { state: 'creating' }), remote: image('primary') }, 'localIncomplete'],
     ['being disabled here', { local: image('primary', { state: 'disabling' }), remote: image('primary') }, 'transient: local image mirroring is being disabled'],
-    ['two modes', { local: image('non-primary', { mode: 'journal' }), remote: image('primary') }, 'splitBrain: split-brain detected'],
+    ['two modes', { local: image('non-primary', { mode: 'journal' }), remote: image('primary') }, 'modesDiffer'],
   ]
   it.each(rows)('%s', (_, observation, decision) => expect(decide(observation)).toBe(decision))
 

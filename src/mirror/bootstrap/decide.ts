@@ -52,7 +52,9 @@ export function decideBootstrap(observation: BootstrapObservation): BootstrapDec
     return end({ type: 'failed', description: 'remote image does not exist', error: undefined })
   }
   const { mode } = remote.info.image
-  if (local && local.info.image.mode !== mode) return end({ type: 'splitBrain', reason: 'split-brain detected' })
+  if (local && local.info.image.mode !== mode) {
+    return end({ type: 'modesDiffer', local: local.info.image.mode, remote: mode, remotePrimary: remote.info.promotion.state === 'primary' })
+  }
   // a replica follows its primary through a demotion
   if (remote.info.promotion.state !== 'primary' && !followsRemote) return end({ type: 'remoteNotPrimary' })
   if (!local) return { type: 'create', remoteImageId: remote.imageId, mode }

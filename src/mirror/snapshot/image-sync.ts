@@ -14,7 +14,7 @@ import type { Image } from '../../rbd/image.ts'
 import { readImageState, writeImageState, type ImageState } from '../../rbd/mirror/image-state.ts'
 import { completeNonPrimarySnapshot, createCheckpoint, createNonPrimarySnapshot } from '../../rbd/mirror/non-primary-snapshot.ts'
 import { isDemoted, mirrorSnapshots } from '../../rbd/mirror/mirror-snapshot.ts'
-import { saveImageMeta } from '../../rbd/mirror/image-meta.ts'
+import { clearImageMeta } from '../../rbd/mirror/image-meta.ts'
 import { RBD_MIRRORING } from '../../rbd/names.ts'
 import { NOTIFY_TIMEOUT_MS } from '../../rbd/object-watcher.ts'
 import { removeSnapshot } from '../../rbd/operations/snapshot-remove.ts'
@@ -167,7 +167,7 @@ export class ImageSync {
     }
     for (const { id } of mirrorSnapshots(local.header.snapshots)) if (id < snapId) await removeSnapshot(local, id, { signal })
     if (!resync) return
-    await saveImageMeta(local.io, local.id, context.local.mirrorUuid, { resyncRequested: false })
+    await clearImageMeta(local.io, local.id, context.local.mirrorUuid)
     await local.headerChanged()
   }
 

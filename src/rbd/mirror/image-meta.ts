@@ -1,4 +1,4 @@
-import { metadataGet, metadataSet } from '../../cls/rbd/client.ts'
+import { metadataGet, metadataRemove, metadataSet } from '../../cls/rbd/client.ts'
 import { MalformedInput } from '../../encoding/malformed-input.ts'
 import { Errno, isErrno } from '../../rados/errors.ts'
 import type { IoCtx } from '../../rados/io-ctx.ts'
@@ -43,4 +43,13 @@ export async function loadImageMeta(io: IoCtx, imageId: string, mirrorUuid: stri
 export async function saveImageMeta(io: IoCtx, imageId: string, mirrorUuid: string, meta: ImageMeta): Promise<void> {
   const text = `{"resync_requested": ${meta.resyncRequested}}`
   await metadataSet.call(io, headerName(imageId), { metadata: new Map([[imageMetaKey(mirrorUuid), Buffer.from(text)]]) })
+}
+
+/** Whatever was wanted is done. Whoever watches the image has to be told by the caller. */
+export async function clearImageMeta(io: IoCtx, imageId: string, mirrorUuid: string): Promise<void> {
+  try {
+    await metadataRemove.call(io, headerName(imageId), { key: imageMetaKey(mirrorUuid) })
+  } catch (error) {
+    if (!isErrno(error, Errno.ENOENT)) throw error
+  }
 }

@@ -1,0 +1,176 @@
+import { randomBytes } from 'node:crypto'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { systemClock } from '../../src/base/clock.ts'
+import { FaultyCluster } from '../../src/drivers/faulty/faulty-cluster.ts'
+import { AtWrite } from '../support/at-write.ts'
+import { describeCeph } from '../support/ceph.ts'
+import { contentDigest, expectSameContent } from '../support/compare.ts'
+import type { MirrorDaemon } from '../support/daemon.ts'
+import { expectSameUserSnapshots, MIB, mirrorAndCompare, scribble, startDaemon } from '../support/e2e.ts'
+import { createMirroredPool, latestPrimarySnapshot, waitForState } from '../support/mirroring.ts'
+import type { RbdInfo } from '../support/rbd.ts'
+import { connectTo, replayUntilIdle } from '../support/replay.ts'
+import { waitFor } from '../support/wait.ts'
+
+const POOL = 'resync'
+
+describeCeph('resync in snapshot mode', (pair) => {
+  let daemon: MirrorDaemon
+
+  beforeAll(async () => {
+    await createMirroredPool(pair.a, pair.b, POOL)
+    daemon = startDaemon(pair)
+    await daemon.waitUntilUp()
+  })
+
+  afterAll(async () => {
+    if (daemon.running) await daemon.stop()
+  })
+
+  const idOf = async (spec: string) => (await pair.b.rbdJson<RbdInfo>('info', spec)).id
+
+  async function mirrored(name: string, size = '48M'): Promise<string> {
+    const spec = `${POOL}/${name}`
+    const { a } = await pair.connect()
+    await pair.a.rbd('create', spec, '--size', size)
+    await a.with(spec, 'write', async (image) => {
+      for (let at = 0; at < (await image.size()); at += 4 * MIB) await image.write(at, randomBytes(MIB))
+      await image.createSnapshot('common')
+      await scribble(image, { count: 5 })
+      await image.enableMirroring('snapshot')
+    })
+    await mirrorAndCompare(pair, spec)
+    return spec
+  }
+
+  /** Both sites write: B as a site that was promoted by force, and is demoted afterwards. */
+  async function split(spec: string): Promise<void> {
+    const { a, b } = await pair.connect()
+    await pair.b.rbd('mirror', 'image', 'promote', '--force', spec)
+    await b.with(spec, 'write', async (image) => {
+      await image.write(9 * MIB + 5000, randomBytes(100_000))
+      await image.discard(12 * MIB, 4 * MIB)
+      await image.createSnapshot('given-up')
+      await image.write(17 * MIB, randomBytes(100_000))
+      await image.flush()
+    })
+    await a.with(spec, 'write', async (image) => {
+      await image.write(30 * MIB, randomBytes(100_000))
+      await image.createSnapshot('later')
+      await image.write(33 * MIB, randomBytes(50_000))
+      await image.flush()
+      await image.mirrorSnapshot()
+    })
+    await pair.b.rbd('mirror', 'image', 'demote', spec)
+  }
+
+  async function resynced(spec: string): Promise<{ last_snapshot_bytes: number }> {
+    const { a, b } = await pair.connect()
+    const { id } = await latestPrimarySnapshot(a, spec)
+    const { description } = await waitForState(pair.b, spec, 'up+replaying', /"replay_state":"idle"/, 20_000)
+    await expectSameContent(a, b, spec, { snapshot: id })
+    return JSON.parse(description.replace('replaying, ', '')) as { last_snapshot_bytes: number }
+  }
+
+  it('moves what differs into the same image, and leaves the snapshots that both have', async () => {
+    const spec = await mirrored('split')
+    const { b } = await pair.connect()
+    const before = await idOf(spec)
+    const common = (await b.with(spec, 'read-only', (image) => image.snapshots())).find(({ name }) => name === 'common')!
+    await split(spec)
+    await waitForState(pair.b, spec, 'up+error', /^split-brain/)
+    await pair.b.rbd('mirror', 'image', 'resync', spec)
+    const { last_snapshot_bytes } = await resynced(spec)
+    expect(last_snapshot_bytes).toBeGreaterThan(0)
+    expect(last_snapshot_bytes).toBeLessThan(8 * MIB) // of 48 MiB
+    expect(await idOf(spec)).toBe(before)
+    await expectSameUserSnapshots(pair, spec)
+    const after = await b.with(spec, 'read-only', (image) => image.snapshots())
+    expect(after.find(({ name }) => name === 'common')?.id).toBe(common.id)
+    expect(after.filter(({ mirror }) => mirror)).toHaveLength(1)
+    expect(await pair.b.rbd('image-meta', 'list', spec)).not.toContain('resync')
+    await mirrorAndCompare(pair, spec)
+    // the roles change as if nothing had been
+    await pair.a.rbd('mirror', 'image', 'demote', spec)
+    await waitForState(pair.b, spec, 'up+unknown', /remote image/)
+    await waitFor('the promotion', async () => (await pair.b.tryRbd(['mirror', 'image', 'promote', spec])).code === 0)
+  })
+
+  it('waits for a primary, and keeps what is given up where that is wanted', async () => {
+    const spec = await mirrored('waiting')
+    const { a, b } = await pair.connect()
+    await split(spec)
+    const givenUp = await b.with(spec, 'read-only', contentDigest)
+    await pair.a.rbd('mirror', 'image', 'demote', spec)
+    await pair.b.rbd('mirror', 'image', 'resync', spec)
+    await waitForState(pair.b, spec, 'up+unknown', /not primary.*resync waits/)
+    expect(await b.with(spec, 'read-only', contentDigest)).toBe(givenUp)
+    await daemon.admin('config set rbd_mirror_resync_keep_snapshot true')
+    await pair.a.rbd('mirror', 'image', 'promote', spec)
+    await resynced(spec)
+    await daemon.admin('config set rbd_mirror_resync_keep_snapshot false')
+    const kept = (await b.with(spec, 'read-only', (image) => image.snapshots())).filter(({ name }) => name.startsWith('rbd-mirror-given-up-'))
+    expect(kept).toHaveLength(1)
+    const digest = await b.with(spec, 'read-only', async (image) => {
+      await image.setSnapshot(kept[0]!.id)
+      return contentDigest(image)
+    })
+    expect(digest).toBe(givenUp)
+    await a.with(spec, 'write', (image) => scribble(image))
+    await mirrorAndCompare(pair, spec)
+    expect((await b.with(spec, 'read-only', (image) => image.snapshots())).filter(({ id }) => id === kept[0]!.id)).toHaveLength(1)
+  })
+
+  it('begins anew after a crash at any of its writes, and takes up what was asked for while no daemon ran', async () => {
+    const spec = await mirrored('crashed')
+    await split(spec)
+    const before = await idOf(spec)
+    await daemon.stop()
+    await pair.b.rbd('mirror', 'image', 'resync', spec)
+    for (let tries = 0, write = 0; tries < 8; tries++, write += 1 + Math.floor(Math.random() * 12)) {
+      const [inner, remote] = await Promise.all([connectTo(pair.b), connectTo(pair.a)])
+      const plan = new AtWrite(write, { type: 'crash', applied: tries % 2 === 0 })
+      await replayUntilIdle({ local: new FaultyCluster(inner, plan, systemClock), remote }, POOL, 'crashed').catch(() => undefined)
+      await Promise.all([inner.close(), remote.close()])
+      if (plan.writes <= write) break // it came to its end before
+    }
+    daemon = startDaemon(pair)
+    await resynced(spec)
+    expect(await idOf(spec)).toBe(before)
+    await expectSameUserSnapshots(pair, spec)
+    await mirrorAndCompare(pair, spec)
+  })
+
+  it('is no split-brain when the primary has removed the snapshot that the replica was synced to', async () => {
+    const spec = await mirrored('lost-base')
+    const { a, b } = await pair.connect()
+    await daemon.stop()
+    const synced = await latestPrimarySnapshot(a, spec)
+    await a.with(spec, 'write', async (image) => {
+      await scribble(image, { count: 3 })
+      await image.createSnapshot('later')
+      await image.mirrorSnapshot()
+    })
+    for (const { id, mirror } of await a.with(spec, 'read-only', (image) => image.snapshots())) {
+      if (mirror && id <= synced.id) await pair.a.rbd('snap', 'rm', '--snap-id', String(id), spec)
+    }
+    const common = (await b.with(spec, 'read-only', (image) => image.snapshots())).find(({ name }) => name === 'common')!
+    daemon = startDaemon(pair)
+    await resynced(spec)
+    await expectSameUserSnapshots(pair, spec)
+    expect((await b.with(spec, 'read-only', (image) => image.snapshots())).find(({ name }) => name === 'common')?.id).toBe(common.id)
+  })
+
+  it('makes a new image where that is configured', async () => {
+    const spec = await mirrored('anew')
+    const before = await idOf(spec)
+    await daemon.admin('config set rbd_mirror_resync_mode recreate')
+    await pair.b.rbd('mirror', 'image', 'resync', spec)
+    await waitFor('another image', async () => {
+      const result = await pair.b.tryRbd(['info', spec, '--format', 'json'])
+      return result.code === 0 && (JSON.parse(result.stdout) as RbdInfo).id !== before
+    })
+    await resynced(spec)
+    await daemon.admin('config set rbd_mirror_resync_mode delta')
+  })
+})
