@@ -1,6 +1,8 @@
 import type { Clock } from '../../src/base/clock.ts'
 import type { Random } from '../../src/base/random.ts'
+import { journalMethods } from '../../src/cls/journal/server.ts'
 import { lockMethods } from '../../src/cls/lock/server.ts'
+import { rbdMethods } from '../../src/cls/rbd/server.ts'
 import { EmulatorDriver } from '../../src/drivers/emulator/driver.ts'
 import { ClassRegistry, type ServerMethod } from '../../src/objclass/registry.ts'
 import type { ContractFixture } from '../contract/rados.suite.ts'
@@ -13,7 +15,7 @@ export function emulatorFor(
   monHost: string,
   options: { key?: () => string | undefined; clock?: Clock; random?: Random; methods?: Iterable<ServerMethod> } = {},
 ): EmulatorDriver {
-  const { key, clock, random, methods = lockMethods } = options
+  const { key, clock, random, methods = [...rbdMethods, ...lockMethods, ...journalMethods] } = options
   return new EmulatorDriver({
     classes: new ClassRegistry(methods),
     settings: () => ({

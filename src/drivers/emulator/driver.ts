@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url'
 import { systemClock, type Clock } from '../../base/clock.ts'
 import { abortable } from '../../base/cancelled.ts'
 import { systemRandom, type Random } from '../../base/random.ts'
@@ -139,7 +140,12 @@ export class EmulatorDriver implements ClusterDriver {
       if (!memory) this.memories.set(monHost, (memory = new MemoryEngine(monHost.slice('memory:'.length), () => this.clock.now())))
       return memory
     }
-    throw new RadosError(Errno.EINVAL, { op: `open ${monHost}${create ? '' : ' '}` })
+    const now = () => this.clock.now()
+    if (monHost.startsWith('file:')) {
+      const { LmdbEngine } = await import('./engines/lmdb.ts')
+      return LmdbEngine.open(fileURLToPath(monHost), { create, now })
+    }
+    throw new RadosError(Errno.EINVAL, { op: `open ${monHost}`, cause: new Error('mon_host names no emulated cluster') })
   }
 }
 

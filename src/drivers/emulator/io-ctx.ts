@@ -40,6 +40,9 @@ export interface Identity {
   readonly snapContext: SnapContext | undefined
 }
 
+/** Steps of a write operation that change nothing; of an `exec`, the method tells. */
+const LOOKING: ReadonlySet<WriteStep['type']> = new Set(['assertExists', 'assertVersion', 'cmpxattr', 'cmpext', 'omapCmp', 'exec'])
+
 export class EmulatedIoCtx implements IoCtx {
   readonly poolId: bigint
   readonly poolName: string
@@ -120,8 +123,9 @@ export class EmulatedIoCtx implements IoCtx {
     options?.signal?.throwIfAborted()
     this.assertOpen('write', oid)
     if (this.readSnap !== NO_SNAP) throw this.error(Errno.EROFS, 'write', oid)
-    this.findMethods('write', oid, operation.steps)
-    const run = this.execute('write', oid, NO_SNAP, 'write', (running) => running.runWrites(operation.steps))
+    // What only looks is no write, whatever it was sent as: it needs an object.
+    const writes = this.findMethods('write', oid, operation.steps) || !operation.steps.every(({ type }) => LOOKING.has(type))
+    const run = this.execute('write', oid, NO_SNAP, writes ? 'write' : 'read', (running) => running.runWrites(operation.steps))
     return BigInt((await abortable(run, options?.signal)).version)
   }
 

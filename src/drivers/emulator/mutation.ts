@@ -295,14 +295,14 @@ export class Mutation {
   }
 }
 
-/** Of the ids in `before`, those that neither the head's new table nor a clone names. */
+/** Of the ids in `before`, those that neither the head's new table nor a clone names. An id has the same place in every table of its object. */
 export function unused(before: readonly number[], chunks: readonly number[], clones: readonly Clone[]): number[] {
-  const gone = new Set(before)
-  gone.delete(0)
-  if (gone.size === 0) return []
-  for (const id of chunks) gone.delete(id)
-  for (const clone of clones) for (const id of clone.chunks) gone.delete(id)
-  return [...gone]
+  const gone: number[] = []
+  for (let at = 0; at < before.length; at++) {
+    const id = before[at]!
+    if (id !== 0 && id !== chunks[at] && !clones.some((clone) => clone.chunks[at] === id)) gone.push(id)
+  }
+  return gone
 }
 
 /** The end of a record without clones. */

@@ -3,7 +3,7 @@ import { Encoder } from '../../encoding/encoder.ts'
 import type { ByteExtent } from '../../rados/io-ctx.ts'
 
 /** Bytes of a chunk; the last one of an object, and one with nothing but zeros behind, may be shorter. */
-export const CHUNK_BYTES = 32 * 1024
+export const CHUNK_BYTES = 16 * 1024
 
 /** Ids of an object's chunks by position; 0 is a hole. Not longer than the object's size asks for. */
 export type ChunkTable = readonly number[]

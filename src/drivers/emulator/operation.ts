@@ -73,7 +73,8 @@ export class Operation {
   }
 
   snapSetSeq(): bigint {
-    if (!this.mutation.exists) throw new RadosError(Errno.ENOENT, { op: 'snapset' })
+    // of a removed object whose clones remain, there still is one
+    if (!this.mutation.exists && !this.view.head?.clones.length) throw new RadosError(Errno.ENOENT, { op: 'snapset' })
     return this.view.head?.snapSeq ?? 0n
   }
 
@@ -82,9 +83,11 @@ export class Operation {
     return { size: this.mutation.size, mtime: Math.floor(this.reader.at?.state.mtime ?? 0) }
   }
 
-  /** Stored bytes, within the size that earlier steps have left. */
-  readData(offset: number, length: number, into?: Buffer): Promise<Buffer> {
-    return this.reader.data(offset, Math.min(length, Math.max(0, this.mutation.size - offset)), into)
+  /** Stored bytes, within the size that earlier steps have left. @throws RadosError ENOENT for bytes of an object that is not stored yet */
+  async readData(offset: number, length: number, into?: Buffer): Promise<Buffer> {
+    const wanted = Math.min(length, Math.max(0, this.mutation.size - offset))
+    if (wanted > 0 && !this.reader.at) throw new RadosError(Errno.ENOENT, { op: 'read' })
+    return this.reader.data(offset, wanted, into)
   }
 
   async omapPage(after: string, prefix: string, max: number): Promise<OmapPage> {
@@ -120,7 +123,7 @@ export class Operation {
         return
       }
       case 'cmpext': {
-        const stored = await this.readData(step.offset, step.data.length)
+        const stored = this.reader.at ? await this.readData(step.offset, step.data.length) : EMPTY
         for (let at = 0; at < step.data.length; at++) {
           if (step.data[at] !== (stored[at] ?? 0)) throw new RadosError(MISMATCH + at, { op: 'compare extent' })
         }

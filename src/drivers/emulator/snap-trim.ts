@@ -61,11 +61,7 @@ function nothingLeft(id: ObjectId, snap: bigint): ObjectChanges {
 function trimmed(id: ObjectId, head: ObjectHead, snap: bigint): ObjectChanges {
   const { clones, removed } = trimSnap(head.clones, snap)
   const removeIndex = [snapEntry(snap, id.key)]
-  const deleteChunks = unused(
-    removed.flatMap(({ chunks }) => chunks),
-    head.chunks,
-    clones,
-  )
+  const deleteChunks = [...new Set(removed.flatMap(({ chunks }) => unused(chunks, head.chunks, clones)))]
   const omaps: OmapChange[] = removed.filter(({ omap }) => omap).map((clone) => ({ omap: clone.id, clear: true }))
   const left = head.exists || clones.length > 0
   return { head: left ? { ...head, clones } : undefined, putChunks: [], deleteChunks, omaps, addIndex: [], removeIndex, bumpVersion: false }
