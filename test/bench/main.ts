@@ -15,6 +15,7 @@ import { journalCatchUp } from './scenarios/journal-catch-up.ts'
 import { journalFailover } from './scenarios/journal-failover.ts'
 import { journalInitialSync } from './scenarios/journal-initial-sync.ts'
 import { journalLag } from './scenarios/journal-lag.ts'
+import { journalMany } from './scenarios/journal-many.ts'
 import { manyImages } from './scenarios/many-images.ts'
 import { table, type Sample, type Side } from './table.ts'
 
@@ -29,6 +30,7 @@ const SCENARIOS: readonly Scenario[] = [
   journalCatchUp,
   journalLag,
   journalFailover,
+  journalMany,
 ]
 
 const USAGE = `usage: npm run bench -- [options]
