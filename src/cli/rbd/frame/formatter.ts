@@ -87,7 +87,7 @@ class JsonFormatter extends Formatter {
 
 function quote(text: string): string {
   // JSON.stringify differs in what it escapes: control characters have short forms only for \t, \n
-  return `"${text.replace(/["\\\u0000-\u001f\u007f]/g, (char) => jsonEscapes[char] ?? `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)}"`
+  return `"${text.replace(/["\\\p{Cc}]/gu, (char) => jsonEscapes[char] ?? (isControl(char) ? `\\u${hex(char, 4)}` : char))}"`
 }
 
 const jsonEscapes: Readonly<Record<string, string>> = { '"': '\\"', '\\': '\\\\', '\t': '\\t', '\n': '\\n' }
@@ -112,7 +112,7 @@ class XmlFormatter extends Formatter {
   }
 
   string(name: string, value: string): this {
-    return this.literal(name, value.replace(/[&<>"'\u0000-\u001f\u007f]/g, (char) => escapeXml(char)))
+    return this.literal(name, value.replace(/[&<>"'\p{Cc}]/gu, (char) => escapeXml(char)))
   }
 
   number(name: string, value: number | bigint): this {
@@ -144,5 +144,14 @@ class XmlFormatter extends Formatter {
 const xmlEscapes: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&apos;', '\t': '\t', '\n': '\n' }
 
 function escapeXml(char: string): string {
-  return xmlEscapes[char] ?? `&#x${char.charCodeAt(0).toString(16).padStart(2, '0')};`
+  return xmlEscapes[char] ?? (isControl(char) ? `&#x${hex(char, 2)};` : char)
+}
+
+/** Those of ASCII: others are bytes of UTF-8 to Ceph, which it leaves alone. */
+function isControl(char: string): boolean {
+  return char.charCodeAt(0) < 0x80
+}
+
+function hex(char: string, digits: number): string {
+  return char.charCodeAt(0).toString(16).padStart(digits, '0')
 }

@@ -1,0 +1,90 @@
+import { describe, expect, it } from 'vitest'
+import type { MirrorSnapshotNamespace } from '../../cls/rbd/types.ts'
+import { NO_SNAP } from '../../rados/io-ctx.ts'
+import { zeroTime } from '../../encoding/codec.ts'
+import type { ImageSnapshot } from '../header.ts'
+import { nextUnlink, planPromotion, primarySnapshotRefusal } from './primary-plan.ts'
+
+type Short = 'primary' | 'demoted' | 'replica' | 'partial' | 'replica-demoted' | 'user'
+
+const states: Record<Exclude<Short, 'user'>, [MirrorSnapshotNamespace['state'], boolean]> = {
+  primary: ['primary', true],
+  demoted: ['primary-demoted', true],
+  replica: ['non-primary', true],
+  partial: ['non-primary', false],
+  'replica-demoted': ['non-primary-demoted', true],
+}
+
+/** Oldest first; ids count from 1. */
+function snapshots(...shorts: Short[]): ImageSnapshot[] {
+  return shorts.map((short, index): ImageSnapshot => {
+    const rest = { id: BigInt(index + 1), name: `s${index}`, size: 0, flags: 0n, protection: 'unprotected' as const, timestamp: zeroTime, childCount: 0, parentOverlap: undefined }
+    if (short === 'user') return { ...rest, namespace: { type: 'user' } }
+    const [state, complete] = states[short]
+    const namespace: MirrorSnapshotNamespace = { type: 'mirror', state, complete, mirrorPeerUuids: new Set(), primaryMirrorUuid: '', primarySnapId: NO_SNAP, lastCopiedObjectNumber: 0, snapSeqs: new Map() }
+    return { ...rest, namespace }
+  }).reverse()
+}
+
+describe('what a promotion has to do', () => {
+  it.each<[Short[], ReturnType<typeof planPromotion>]>([
+    [[], { type: 'promote' }],
+    [['user'], { type: 'promote' }],
+    [['demoted'], { type: 'promote' }],
+    [['replica', 'replica-demoted'], { type: 'promote' }],
+    [['replica'], { type: 'forcePromote', rollBackTo: undefined }],
+    [['replica', 'user'], { type: 'forcePromote', rollBackTo: undefined }],
+    [['replica', 'partial'], { type: 'forcePromote', rollBackTo: 1n }],
+    [['demoted', 'user', 'partial'], { type: 'forcePromote', rollBackTo: 1n }],
+    [['replica', 'partial', 'partial'], { type: 'forcePromote', rollBackTo: 1n }],
+    [['partial'], { type: 'refuse', reason: 'cannot rollback' }],
+    [['user', 'partial'], { type: 'refuse', reason: 'cannot rollback' }],
+  ])('%j', (shorts, plan) => expect(planPromotion(snapshots(...shorts))).toEqual(plan))
+})
+
+describe('whether the head may get a primary snapshot', () => {
+  const plain = { demoted: false, force: false }
+  it.each<[Short[], typeof plain, RegExp | undefined]>([
+    [[], plain, undefined],
+    [['primary'], plain, undefined],
+    [['primary'], { demoted: true, force: false }, undefined],
+    [['demoted'], plain, /previous primary snapshot is demoted/],
+    [['demoted'], { demoted: false, force: true }, undefined],
+    [['replica'], plain, /previous snapshot is non-primary/],
+    [['replica'], { demoted: false, force: true }, undefined],
+    [['replica'], { demoted: true, force: true }, /primary demoted snapshot/],
+    [['partial'], { demoted: false, force: true }, /not copied yet/],
+  ])('%j %o', (shorts, options, refusal) => {
+    const answer = primarySnapshotRefusal(snapshots(...shorts), options)
+    if (refusal) expect(answer).toMatch(refusal)
+    else expect(answer).toBeUndefined()
+  })
+})
+
+describe('pruning', () => {
+  const linked = (all: ImageSnapshot[], ...peers: string[]) => {
+    return all.map((snapshot) => {
+      const { namespace } = snapshot
+      return namespace.type === 'mirror' && namespace.state === 'primary' ? { ...snapshot, namespace: { ...namespace, mirrorPeerUuids: new Set(peers) } } : snapshot
+    })
+  }
+  it('leaves as many as may be', () => {
+    const five = linked(snapshots('primary', 'primary', 'primary', 'primary', 'primary'), 'p')
+    expect(nextUnlink(five, ['p'], 5)).toBeUndefined()
+    expect(nextUnlink(linked(snapshots('primary', 'primary', 'primary', 'primary', 'primary', 'primary'), 'p'), ['p'], 5)).toEqual({ snapId: 5n, peerUuid: 'p' })
+    expect(nextUnlink(five, ['p'], 3)).toEqual({ snapId: 3n, peerUuid: 'p' })
+    expect(nextUnlink(five, [], 3)).toBeUndefined()
+  })
+  it('counts from the last promotion on', () => {
+    expect(nextUnlink(linked(snapshots('primary', 'primary', 'primary', 'demoted', 'primary'), 'p').filter(({ id }) => id !== 4n), ['p'], 3)).toEqual({ snapId: 3n, peerUuid: 'p' })
+  })
+  it('begins with what nobody follows', () => {
+    const all = linked(snapshots('replica', 'primary', 'primary'), 'p')
+    expect(nextUnlink(all, ['p'], 5)).toEqual({ snapId: 1n, peerUuid: 'p' })
+  })
+  it('drops primaries that were never finished', () => {
+    const unfinished = ({ namespace, ...rest }: ImageSnapshot): ImageSnapshot => ({ ...rest, namespace: { ...namespace, complete: false } as MirrorSnapshotNamespace })
+    const all = linked(snapshots('primary', 'primary'), 'p', 'q').map((snapshot) => (snapshot.id === 1n ? unfinished(snapshot) : snapshot))
+    expect(nextUnlink(all, ['q', 'p'], 5)).toEqual({ snapId: 1n, peerUuid: 'p' })
+  })
+})
