@@ -6,8 +6,9 @@ import type { Configuration } from '../config/load-configuration.ts'
 import { parseMonHost } from '../config/mon-host.ts'
 import { confSearchPath, findConfFile, readConfFile } from '../config/search-path.ts'
 import type { RemoteSpec } from '../mirror/daemon-options.ts'
-import type { Cluster, ClusterDriver } from '../rados/cluster.ts'
+import type { Cluster } from '../rados/cluster.ts'
 import { Errno, isErrno } from '../rados/errors.ts'
+import { driverFor } from './drivers.ts'
 
 /** Options of one cluster alone: what our command line says of them does not hold for a peer (PoolReplayer.cc). */
 const ofOneCluster = new Set(['monmap', 'mon_host', 'mon_dns_srv_name', 'key', 'keyfile', 'keyring', 'fsid'])
@@ -55,7 +56,7 @@ export class Connections {
 
   private async connectLocal(signal: AbortSignal): Promise<Cluster> {
     const { options, confFile } = this.configuration
-    const driver = await driverOf(options.get('mon_host'))
+    const driver = await driverFor(options.get('mon_host'))
     const cluster = await driver.connect({ name: options.cluster, entity: options.entity, confFile, options: this.given(() => true) }, signal)
     return (this.latest = cluster)
   }
@@ -68,7 +69,7 @@ export class Connections {
       throw new ConfigError(`no configuration for peer ${clusterName}: there is neither a ${clusterName}.conf nor an address in the config-key store`)
     }
     const address = monHost || readConfFile(confFile!).find(sectionsFor(clientName), 'mon_host')?.value
-    const driver = await driverOf(address ?? '')
+    const driver = await driverFor(address ?? '')
     const options: Record<string, string> = {
       rados_osd_op_timeout: remoteTimeout,
       rados_mon_op_timeout: remoteTimeout,
@@ -85,13 +86,6 @@ export class Connections {
     // Debug levels are left out: librados has no log here, and would gather lines for nothing.
     return Object.fromEntries([...given].filter(([name]) => !definitionOf(name)?.own && !ofTheProcess.has(name) && !name.startsWith('debug_') && wanted(name)))
   }
-}
-
-async function driverOf(monHost: string): Promise<ClusterDriver> {
-  const { driver } = parseMonHost(monHost)
-  if (driver !== 'ceph') throw new ConfigError(`this version speaks to Ceph clusters only, and mon_host is "${monHost}"`)
-  const { libradosDriver } = await import('../drivers/librados/driver.ts')
-  return libradosDriver
 }
 
 /** One line for the operator of what kept us from connecting to the local cluster. */
