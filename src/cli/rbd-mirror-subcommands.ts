@@ -18,6 +18,12 @@ export const subcommands: readonly Subcommand[] = [
     summary: 'what the daemon does, live in the terminal',
     load: async () => (await import('./top/top.ts')).top,
   },
+  {
+    name: 'doctor',
+    usage: '[--json] [--strict]',
+    summary: 'what would keep the daemon from mirroring, and what to do about it',
+    load: async () => (await import('./doctor/doctor.ts')).doctor,
+  },
 ]
 
 export function subcommandNamed(name: string | undefined): Subcommand | undefined {

@@ -39,7 +39,7 @@ const errorReasons: readonly (readonly [RegExp, Reason])[] = [
   [/split-brain|linked to unknown peer/, 'split_brain'],
   [/^disconnected/, 'disconnected'],
   [/no space|ENOSPC|EDQUOT|is full/i, 'full'],
-  [/journal|replay completed with error|corrupt/i, 'journal_damaged'],
+  [/replay completed with error|corrupt|damaged/i, 'journal_damaged'],
   [/exclusive lock/, 'lock_held'],
   [/copy/, 'copy_failed'],
   [/bootstrap/, 'bootstrap_failed'],
