@@ -105,10 +105,10 @@ describeCeph('resync in snapshot mode', (pair) => {
     await pair.b.rbd('mirror', 'image', 'resync', spec)
     await waitForState(pair.b, spec, 'up+unknown', /not primary.*resync waits/)
     expect(await b.with(spec, 'read-only', contentDigest)).toBe(givenUp)
-    await daemon.admin('config set rbd_mirror_resync_keep_snapshot true')
+    await daemon.setOption('rbd_mirror_resync_keep_snapshot', 'true')
     await pair.a.rbd('mirror', 'image', 'promote', spec)
     await resynced(spec)
-    await daemon.admin('config set rbd_mirror_resync_keep_snapshot false')
+    await daemon.setOption('rbd_mirror_resync_keep_snapshot', 'false')
     const kept = (await b.with(spec, 'read-only', (image) => image.snapshots())).filter(({ name }) => name.startsWith('rbd-mirror-given-up-'))
     expect(kept).toHaveLength(1)
     const digest = await b.with(spec, 'read-only', async (image) => {
@@ -164,13 +164,13 @@ describeCeph('resync in snapshot mode', (pair) => {
   it('makes a new image where that is configured', async () => {
     const spec = await mirrored('anew')
     const before = await idOf(spec)
-    await daemon.admin('config set rbd_mirror_resync_mode recreate')
+    await daemon.setOption('rbd_mirror_resync_mode', 'recreate')
     await pair.b.rbd('mirror', 'image', 'resync', spec)
     await waitFor('another image', async () => {
       const result = await pair.b.tryRbd(['info', spec, '--format', 'json'])
       return result.code === 0 && (JSON.parse(result.stdout) as RbdInfo).id !== before
     })
     await resynced(spec)
-    await daemon.admin('config set rbd_mirror_resync_mode delta')
+    await daemon.setOption('rbd_mirror_resync_mode', 'delta')
   })
 })

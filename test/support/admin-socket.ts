@@ -4,12 +4,12 @@ import { connect } from 'node:net'
  * Asks a Ceph daemon's admin socket as `ceph --admin-daemon` does: a JSON object and a NUL there, a big-endian 32-bit length and
  * the text back. Returns the raw text.
  */
-export function askAdminSocket(path: string, prefix: string, timeout = 10_000): Promise<string> {
+export function askAdminSocket(path: string, prefix: string, args: Readonly<Record<string, unknown>> = {}, timeout = 10_000): Promise<string> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = []
     const socket = connect(path)
     socket.setTimeout(timeout, () => socket.destroy(new Error(`${path}: no answer to '${prefix}' within ${timeout} ms`)))
-    socket.once('connect', () => socket.write(`${JSON.stringify({ prefix })}\0`))
+    socket.once('connect', () => socket.write(`${JSON.stringify({ prefix, ...args })}\0`))
     socket.on('data', (chunk: Buffer) => chunks.push(chunk))
     socket.once('error', reject)
     socket.once('close', () => {

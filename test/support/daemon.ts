@@ -87,8 +87,13 @@ export class MirrorDaemon implements AsyncDisposable {
   }
 
   /** Sends words to the admin socket; the raw answer. */
-  admin(command: string): Promise<string> {
-    return askAdminSocket(this.adminSocket, command)
+  admin(command: string, args?: Readonly<Record<string, unknown>>): Promise<string> {
+    return askAdminSocket(this.adminSocket, command, args)
+  }
+
+  /** Sets an option while it runs. */
+  async setOption(name: string, value: string): Promise<void> {
+    await this.admin('config set', { var: name, val: [value] })
   }
 
   /** Waits until the admin socket answers: the daemon is up. */

@@ -47,8 +47,22 @@ test('another local image than the registered one is split-brain', () => {
   expect(decide({ localImageId: 'other' })).toEqual(end('splitBrain'))
 })
 
-test('what an operator asked for comes before anything else of the same image', () => {
-  expect(decide({ resyncRequested: true, localTag: { mirrorUuid: ORPHAN_MIRROR_UUID, predecessor: none } })).toEqual(end('resyncRequested'))
+const orphan: TagData = { mirrorUuid: ORPHAN_MIRROR_UUID, predecessor: none }
+
+test('a resync that an operator asked for comes before anything but a promotion', () => {
+  const asked = { resyncRequested: true }
+  expect(decide({ ...asked, localTag: orphan })).toEqual({ type: 'resync', begun: false })
+  expect(decide({ ...asked, localImageId: 'other' })).toEqual({ type: 'resync', begun: false })
+  expect(decide({ ...asked, client: { meta: { ...meta, state: 'syncing' } } })).toEqual({ type: 'resync', begun: true })
+  expect(decide({ ...asked, localTag: orphan, client: { meta: { ...meta, state: 'syncing' } } })).toEqual({ type: 'resync', begun: false })
+  expect(decide({ ...asked, localTag: orphan, resyncMode: 'recreate' })).toEqual(end('resyncRequested'))
+  expect(decide({ ...asked, localTag: { mirrorUuid: LOCAL_MIRROR_UUID, predecessor: none } })).toEqual(end('localPrimary'))
+})
+
+test('a resync waits for a primary', () => {
+  for (const resyncMode of ['delta', 'recreate'] as const) {
+    expect(decide({ resyncRequested: true, resyncMode, remoteTags: [{ tid: 3n, data: orphan }] })).toEqual(end('resyncWaits'))
+  }
 })
 
 test('a promoted local image is left alone', () => {
@@ -58,7 +72,7 @@ test('a promoted local image is left alone', () => {
 test('a client that fell behind is told, or copied anew where that is wanted', () => {
   const client = { state: 'disconnected' as const }
   expect(decide({ client })).toEqual(end('disconnected'))
-  expect(decide({ client, resyncAfterDisconnect: true })).toEqual(end('resyncRequested'))
+  expect(decide({ client, resyncAfterDisconnect: true })).toEqual({ type: 'resync', begun: false })
 })
 
 test('a replica that the remote journal has never heard of may have missed something', () => {

@@ -16,23 +16,28 @@ export interface JournalObservation {
   remoteTags: readonly RemoteTag[]
   sites: Sites
   resyncAfterDisconnect: boolean
+  resyncMode?: 'delta' | 'recreate'
 }
 
 export type JournalDecision =
   | { type: 'end'; end: ReplayEnd }
   /** The first copy has to be made, or to be gone on with. */
   | { type: 'sync' }
+  /** The local image is to be compared with the primary; `begun`: an earlier run has prepared it for that */
+  | { type: 'resync'; begun: boolean }
   /** `markReplaying`: the client is still noted as syncing, though the local image has a history of its own since */
   | { type: 'replay'; markReplaying: boolean }
 
 /** Whether and how replay may start (image_replayer/journal/{PrepareReplayRequest,Replayer}.cc, BootstrapRequest.cc). */
 export function decideReplay(observation: JournalObservation): JournalDecision {
-  const { client, localTag, sites, localImageId, remoteTags } = observation
+  const { client, localTag, sites, localImageId, remoteTags, resyncAfterDisconnect } = observation
+  // a promotion goes before a resync that was asked for earlier
+  if (localTag.mirrorUuid === LOCAL_MIRROR_UUID) return end({ type: 'localPrimary' })
+  const resync = observation.resyncRequested || (client.state === 'disconnected' && resyncAfterDisconnect)
+  if (resync) return decideResync(observation)
   if (client.meta.imageId !== localImageId) {
     return end({ type: 'splitBrain', reason: 'split-brain detected' })
   }
-  if (observation.resyncRequested) return end({ type: 'resyncRequested' })
-  if (localTag.mirrorUuid === LOCAL_MIRROR_UUID) return end({ type: 'localPrimary' })
   const followsRemote = localTag.mirrorUuid === sites.remoteMirrorUuid
   if (client.isNew && followsRemote) {
     const description = 'the remote journal does not know this site, and may have lost what is missing here: request a resync of this image'
@@ -43,8 +48,17 @@ export function decideReplay(observation: JournalObservation): JournalDecision {
     const link = linkTags(localTag, remoteTags, sites)
     if (link.type === 'splitBrain') return end({ type: 'splitBrain', reason: 'split-brain detected' })
   }
-  if (client.state === 'disconnected') return end(observation.resyncAfterDisconnect ? { type: 'resyncRequested' } : { type: 'disconnected' })
+  if (client.state === 'disconnected') return end({ type: 'disconnected' })
   return syncing && followsRemote ? { type: 'sync' } : { type: 'replay', markReplaying: syncing }
+}
+
+/** What is here is given up only for a primary that can give it all. */
+function decideResync({ client, localTag, localImageId, remoteTags, sites, resyncMode }: JournalObservation): JournalDecision {
+  if (remoteTags.at(-1)?.data.mirrorUuid !== LOCAL_MIRROR_UUID) return end({ type: 'resyncWaits', for: 'primary' })
+  if (resyncMode === 'recreate') return end({ type: 'resyncRequested' })
+  const { meta, state } = client
+  const begun = meta.state === 'syncing' && state === 'connected' && meta.imageId === localImageId && localTag.mirrorUuid === sites.remoteMirrorUuid
+  return { type: 'resync', begun }
 }
 
 function end(value: ReplayEnd): JournalDecision {

@@ -1,7 +1,9 @@
 import { Errno, isErrno } from '../../rados/errors.ts'
 import { NO_SNAP, type SnapId } from '../../rados/io-ctx.ts'
 import { copyImage, type CopyProgress } from '../../rbd/data/copy-engine.ts'
+import { checksumSeed } from '../../rbd/data/compare-objects.ts'
 import { planSteps } from '../../rbd/data/copy-steps.ts'
+import { layoutOf, objectCount } from '../../rbd/data/striping.ts'
 import { findSnapshotByName, type ImageSnapshot } from '../../rbd/header.ts'
 import type { Image } from '../../rbd/image.ts'
 import type { MirrorPeerSyncPoint } from '../../rbd/journal/client-data.ts'
@@ -10,6 +12,8 @@ import { createSnapshot, createSnapshotHere } from '../../rbd/operations/snapsho
 import { protectSnapshotHere, unprotectSnapshotHere } from '../../rbd/operations/snapshot-edit.ts'
 import { removeSnapshot, removeSnapshotHere } from '../../rbd/operations/snapshot-remove.ts'
 import type { ImageContext } from '../image-context.ts'
+import { planKeptSnapshots } from '../resync/snapshots.ts'
+import type { SnapshotChanges } from '../snapshot/snapshot-map.ts'
 import { describing } from '../snapshot/image-sync.ts'
 import { setHeadSize } from '../snapshot/sync-snapshots.ts'
 import type { RemoteClient } from './remote-client.ts'
@@ -47,6 +51,8 @@ export class JournalImageSync {
     private readonly local: Image,
     private readonly remote: Image,
     private readonly client: RemoteClient,
+    /** `compares`: the local image has been there before, and may differ anywhere */
+    private readonly options: { compares: boolean } = { compares: false },
   ) {
     this.notedAt = context.clock.monotonic()
   }
@@ -63,10 +69,10 @@ export class JournalImageSync {
     const started = clock.monotonic()
     const { point, startsAnew } = await this.syncPoint(signal)
     const snapshot = findSnapshotByName(this.remote.header, 'user', point.snapName)!
-    const { snapSeqs, resumeFrom, leftovers } = await describing('failed to copy snapshots from remote image', () =>
-      this.prepareSnapshots(snapshot, point, startsAnew, signal),
+    const prepared = await describing('failed to copy snapshots from remote image', () =>
+      this.options.compares ? this.compareSnapshots(snapshot, point, signal) : this.prepareSnapshots(snapshot, point, startsAnew, signal),
     )
-    const bytes = await describing('failed to copy remote image', () => this.copy(snapshot, snapSeqs, resumeFrom, leftovers, signal))
+    const bytes = await describing('failed to copy remote image', () => this.copy(snapshot, prepared, signal))
     // as it is now: changes since the sync point are in the journal, and replaying them ends with the newest
     await describing('failed to copy remote image metadata', () => this.copyMetadata(signal))
     await describing('failed to update client data', () => this.client.update({ state: 'replaying' }))
@@ -108,7 +114,7 @@ export class JournalImageSync {
     point: MirrorPeerSyncPoint,
     startsAnew: boolean,
     signal: AbortSignal,
-  ): Promise<{ snapSeqs: Map<SnapId, SnapId>; resumeFrom: number; leftovers: boolean }> {
+  ): Promise<Prepared> {
     const { local, remote, client } = this
     const localIds = new Set((await local.refreshIfNeeded()).snapshots.map(({ id }) => id))
     const wanted = remote.header.snapshots
@@ -125,12 +131,28 @@ export class JournalImageSync {
       return { snapSeqs: known, resumeFrom, leftovers: startsAnew }
     }
     // an earlier run's snapshots are of no use once one is missing: their order is their age
-    for (const { id, protection } of [...local.header.snapshots]) {
+    const snapSeqs = await this.replaceSnapshots(to, point, { remove: [...local.header.snapshots], create: wanted, known: new Map() }, signal)
+    return { snapSeqs, resumeFrom: 0, leftovers: startsAnew || localIds.size > 0 }
+  }
+
+  /** The same where nothing but a comparison tells which of the local snapshots are the primary's. */
+  private async compareSnapshots(to: ImageSnapshot, point: MirrorPeerSyncPoint, signal: AbortSignal): Promise<Prepared> {
+    const { context, local, remote } = this
+    const { size, snapshots } = await local.refreshIfNeeded()
+    const objects = objectCount(layoutOf(local.header), Math.max(size, ...snapshots.map((each) => each.size)))
+    const kept = await planKeptSnapshots(context, local, remote, to.id, () => false, signal)
+    const snapSeqs = await this.replaceSnapshots(to, point, kept, signal)
+    return { snapSeqs, resumeFrom: 0, leftovers: false, comparison: { keptUpTo: kept.keptUpTo, objects } }
+  }
+
+  private async replaceSnapshots(to: ImageSnapshot, point: MirrorPeerSyncPoint, changes: SnapshotChanges, signal: AbortSignal): Promise<Map<SnapId, SnapId>> {
+    const { local, client } = this
+    for (const { id, protection } of changes.remove) {
       if (protection !== 'unprotected') await unprotectSnapshotHere(local, id)
       await removeSnapshotHere(local, id)
     }
-    const snapSeqs = new Map<SnapId, SnapId>()
-    for (const { id, name, size, protection } of wanted) {
+    const snapSeqs = new Map(changes.known)
+    for (const { id, name, size, protection } of changes.create) {
       signal.throwIfAborted()
       await setHeadSize(local, size)
       const localId = await createSnapshotHere(local, { name, namespace: { type: 'user' } })
@@ -139,20 +161,14 @@ export class JournalImageSync {
     }
     await setHeadSize(local, to.size)
     await client.update({ snapSeqs, syncPoints: [{ ...point, objectNumber: undefined }] })
-    return { snapSeqs, resumeFrom: 0, leftovers: startsAnew || localIds.size > 0 }
+    return snapSeqs
   }
 
-  private async copy(
-    to: ImageSnapshot,
-    snapSeqs: ReadonlyMap<SnapId, SnapId>,
-    resumeFrom: number,
-    leftovers: boolean,
-    signal: AbortSignal,
-  ): Promise<number> {
+  private async copy(to: ImageSnapshot, { snapSeqs, resumeFrom, leftovers, comparison }: Prepared, signal: AbortSignal): Promise<number> {
     const { context, local, remote } = this
     const { options, limits, metrics, log } = context
     const header = await local.refreshIfNeeded()
-    const steps = planSteps(0n, to.id, new Map(snapSeqs).set(to.id, NO_SNAP), header.snapContext.snaps)
+    const steps = planSteps(comparison?.keptUpTo ?? 0n, to.id, new Map(snapSeqs).set(to.id, NO_SNAP), header.snapContext.snaps)
     let reported = 0
     const run = () =>
       copyImage({
@@ -162,6 +178,7 @@ export class JournalImageSync {
         steps,
         resumeFrom,
         leftovers,
+        compare: comparison && { seed: checksumSeed(context.random), objects: comparison.objects },
         concurrency: options.concurrentManagementOps,
         byteBudget: limits.byteBudget,
         buffers: limits.buffers,
@@ -216,3 +233,11 @@ export class JournalImageSync {
   }
 }
 
+interface Prepared {
+  /** remote snapshot id → local one */
+  snapSeqs: ReadonlyMap<SnapId, SnapId>
+  resumeFrom: number
+  leftovers: boolean
+  /** nothing is known to be equal but the snapshots up to `keptUpTo`; the local image may have had so many objects */
+  comparison?: { keptUpTo: SnapId; objects: number }
+}

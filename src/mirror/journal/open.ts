@@ -12,12 +12,13 @@ import { createLocalImage } from '../bootstrap/create-local-image.ts'
 import type { ImageContext, LocalSide } from '../image-context.ts'
 import type { BootstrapEnd, ReplayEnd } from '../replayer.ts'
 import { describing } from '../snapshot/image-sync.ts'
+import { JournalResync } from '../resync/journal-resync.ts'
 import { decideReplay } from './decide-replay.ts'
 import { EventApplier } from './event-applier.ts'
 import { loadImageSettings } from './image-settings.ts'
 import { JournalImageSync, removeSyncPoints } from './image-sync.ts'
 import { RemoteClient } from './remote-client.ts'
-import { JournalReplayer } from './replayer.ts'
+import { JournalReplayer, type JournalReplay } from './replayer.ts'
 import { WindowWriter } from './window-writer.ts'
 
 /** What is known of an image when its journals are opened; without a local image it is to be made. */
@@ -85,16 +86,22 @@ async function prepare(context: ImageContext, target: JournalTarget, opened: Ope
     remoteTags,
     sites: { localMirrorUuid: context.local.mirrorUuid, remoteMirrorUuid: remote.mirrorUuid },
     resyncAfterDisconnect: settings.resyncAfterDisconnect,
+    resyncMode: context.options.resyncMode,
   })
   context.log.debug({ decision: decision.type, ...(decision.type === 'end' && { end: decision.end.type }) }, 'journal replay decided')
   if (decision.type === 'end') return giveUp(context, opened, decision.end)
   if (decision.type === 'replay' && decision.markReplaying) await client.update({ state: 'replaying' })
   const writer = new WindowWriter(local, context.limits.byteBudget, context.throttle && throttledUntil(context.throttle, signal))
   const applier = new EventApplier(local, writer, { localId: (remoteId) => client.meta.snapSeqs.get(remoteId) }, journalSwitch(context))
-  let sync
+  let sync: JournalReplay['sync']
   if (decision.type === 'sync') {
     const image = (opened.remote ??= await openRemote())
     sync = { image, copy: new JournalImageSync(context, local, image, client) }
+  } else if (decision.type === 'resync') {
+    const image = (opened.remote ??= await openRemote())
+    // noted also where nobody asked: whoever goes on with it has to know
+    if (!localJournal.resyncRequested) await describing('failed to update client data', () => localJournal.requestResync())
+    sync = { image, copy: new JournalResync(context, local, localJournal, image, client, decision.begun) }
   } else if (client.meta.syncPoints.length > 0) {
     // an earlier run ended between the copy and this
     const image = (opened.remote = await openRemote())

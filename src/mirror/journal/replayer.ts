@@ -22,6 +22,7 @@ import { endOfFailure } from '../snapshot/replayer.ts'
 import { CommitTracker } from './commit-tracker.ts'
 import { UnreplayableEvent, type EventApplier } from './event-applier.ts'
 import { loadImageSettings, type ImageSettings } from './image-settings.ts'
+import type { JournalResync } from '../resync/journal-resync.ts'
 import type { JournalImageSync } from './image-sync.ts'
 import type { RemoteClient } from './remote-client.ts'
 import { entriesBehind, Rate, replayDescription } from './replay-status.ts'
@@ -41,7 +42,7 @@ export interface JournalReplay {
   client: RemoteClient
   applier: EventApplier
   /** the first copy, if it has to be made before; with the remote image open for it, which it closes */
-  sync: { image: Image; copy: JournalImageSync } | undefined
+  sync: { image: Image; copy: JournalImageSync | JournalResync } | undefined
   /** of the local image when it was opened */
   settings: ImageSettings
 }
@@ -55,7 +56,7 @@ export interface JournalReplay {
  */
 export class JournalReplayer implements Replayer {
   private readonly wakeUp = new Notifier()
-  private readonly tracker: CommitTracker
+  private tracker: CommitTracker
   private readonly sites: Sites
   private settings: ImageSettings
   private readonly entryRate = new Rate()
@@ -78,7 +79,7 @@ export class JournalReplayer implements Replayer {
     private readonly context: ImageContext,
     private readonly replayed: JournalReplay,
   ) {
-    this.tracker = new CommitTracker(replayed.client.committed, replayed.remoteJournal.metadata.splayWidth)
+    this.tracker = this.newTracker()
     this.settings = replayed.settings
     this.sites = { localMirrorUuid: context.local.mirrorUuid, remoteMirrorUuid: context.remote.mirrorUuid }
     this.committedAt = context.clock.monotonic()
@@ -132,7 +133,7 @@ export class JournalReplayer implements Replayer {
           looking = false
         }
         if (localJournal.isOwner) stop({ type: 'localPromoted' })
-        else if (localJournal.resyncRequested) stop({ type: 'resyncRequested' })
+        else if (localJournal.resyncRequested && !this.resyncing) stop({ type: 'resyncDue' })
       })
     }
     const stops = [
@@ -140,16 +141,27 @@ export class JournalReplayer implements Replayer {
       local.lock?.onLost(lost),
       localJournal.subscribe(ownershipMayHaveChanged),
       remoteJournal.metadata.subscribe(() => {
-        if (client.state !== 'connected') stop(this.disconnected())
+        if (client.state !== 'connected' && !this.resyncing) stop(this.disconnected())
       }),
     ]
     ownershipMayHaveChanged()
     return () => stops.forEach((end) => end?.())
   }
 
+  /** From where the client of the remote journal is: a resync begins it anew. */
+  private newTracker(): CommitTracker {
+    const { client, remoteJournal } = this.replayed
+    return new CommitTracker(client.committed, remoteJournal.metadata.splayWidth)
+  }
+
+  private get resyncing(): boolean {
+    const copy = this.replayed.sync?.copy
+    return copy !== undefined && 'running' in copy && copy.running
+  }
+
   private disconnected(): ReplayEnd {
     if (this.replayed.client.state === undefined) return { type: 'failed', description: 'error retrieving remote journal client', error: undefined }
-    return this.settings.resyncAfterDisconnect ? { type: 'resyncRequested' } : { type: 'disconnected' }
+    return this.settings.resyncAfterDisconnect ? { type: 'resyncDue' } : { type: 'disconnected' }
   }
 
   private async replay(signal: AbortSignal): Promise<ReplayEnd> {
@@ -159,6 +171,7 @@ export class JournalReplayer implements Replayer {
     if (refusal) return refusal
     if (sync) {
       await sync.copy.run(signal)
+      this.tracker = this.newTracker()
       await this.loadSettings()
     }
     await this.loadTags()

@@ -125,6 +125,11 @@ export class ImageJournal {
     await this.setMeta({ ...this.state.meta, resyncRequested: true })
   }
 
+  /** Takes the request back. */
+  async resyncDone(): Promise<void> {
+    await this.setMeta({ ...this.state.meta, resyncRequested: false })
+  }
+
   /**
    * Makes this site the owner (journal/PromoteRequest.cc). `force`: peers will not be able to follow, whatever the journal says. The caller
    * holds the image's exclusive lock, here and below.
