@@ -2,7 +2,8 @@ import { subcommandHelp, subcommands } from './rbd-mirror-subcommands.ts'
 
 export const helpText = () => `usage: rbd-mirror [options...]
 ${subcommands.length > 0 ? subcommandHelp() : ''}
-Mirrors the RBD images of the pools of one Ceph cluster from their peers.
+Mirrors the RBD images of the pools of one Ceph cluster from their peers. The first form of these is the daemon; the others tell more
+with --help.
 
 options:
   -m monaddress[:port]      connect to specified monitor
@@ -13,7 +14,11 @@ options:
   --debug-rbd-mirror=<log-level>
                             how much to log: 0 to 4 for operators, 5 to 19 more, 20 everything
   --rbd-mirror-metrics-port=<port>, --rbd-mirror-metrics-address=<address>
-                            where /metrics and /healthz are served (default: 127.0.0.1 port 9927; port 0: not at all)
+                            where the status page, /metrics, /healthz and /readyz are served (default: 127.0.0.1 port 9927;
+                            port 0: not at all)
+  --rbd-mirror-bandwidth-limits=<limits>
+                            bytes per second, e.g. "100M, 20M pool=volumes, 5M image=volumes/db-*, unlimited during=[* 0-5 * * *]":
+                            of the daemon, each peer, pool or image; minutes that fit the cron pattern; the last that fits counts
   --conf/-c FILE    read configuration from the given configuration file
   --id/-i ID        set ID portion of my name
   --name/-n TYPE.ID set name
@@ -34,6 +39,10 @@ options:
 
 Options are taken from (the last wins): the monitors' central config, the configuration file (/etc/ceph/NAME.conf,
 ~/.ceph/NAME.conf, ./NAME.conf; sections [global], [client], [client.ID]), CEPH_KEYRING, CEPH_ARGS, the command line.
+
+signals: SIGTERM and SIGINT stop it within seconds, SIGHUP reopens the log.
+
+files: /etc/ceph/NAME.conf, /etc/ceph/NAME.client.ID.keyring, /var/log/ceph/NAME-client.ID.log, /run/ceph/NAME-client.ID.*.asok
 
 exit status: 0 stopped as told, 1 failed, 2 misused
 `

@@ -6,6 +6,8 @@ export interface Subcommand {
   /** its arguments in short, for the help */
   usage: string
   summary: string
+  /** its own options, for the shell's completion */
+  words?: readonly string[]
   /** loaded only when it is called for: the daemon's start is not to wait for it */
   load(): Promise<RunSubcommand>
 }
@@ -16,13 +18,28 @@ export const subcommands: readonly Subcommand[] = [
     name: 'top',
     usage: '[--json] [--url URL]',
     summary: 'what the daemon does, live in the terminal',
+    words: ['--json', '--once', '--interval', '--pool', '--namespace', '--image', '--peer', '--state', '--health', '--sort', '--limit', '--url'],
     load: async () => (await import('./top/top.ts')).top,
   },
   {
     name: 'doctor',
     usage: '[--json] [--strict]',
     summary: 'what would keep the daemon from mirroring, and what to do about it',
+    words: ['--json', '--quiet', '--strict', '--images', '--no-daemon'],
     load: async () => (await import('./doctor/doctor.ts')).doctor,
+  },
+  {
+    name: 'completion',
+    usage: 'bash|zsh',
+    summary: "what lets the shell complete rbd-mirror's words",
+    words: ['bash', 'zsh'],
+    load: async () => (await import('./completion.ts')).completion,
+  },
+  {
+    name: 'cluster',
+    usage: 'create|pool|user|status …',
+    summary: 'emulated clusters, in a folder or in Redis',
+    load: async () => (await import('./cluster/cluster.ts')).cluster,
   },
 ]
 
