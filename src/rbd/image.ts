@@ -12,12 +12,14 @@ import { invalidateObjectMap, ObjectMap } from './data/object-map.ts'
 import { MAX_OBJECT_MAP_OBJECTS } from './data/object-states.ts'
 import { layoutOf, objectCount } from './data/striping.ts'
 import { ExclusiveLock } from './exclusive-lock.ts'
-import { FEATURE_EXCLUSIVE_LOCK, FEATURE_OBJECT_MAP, hasFeature } from './features.ts'
+import { FEATURE_EXCLUSIVE_LOCK, FEATURE_JOURNALING, FEATURE_OBJECT_MAP, hasFeature } from './features.ts'
 import { HeaderWatcher } from './header-watcher.ts'
 import { loadHeader, type ImageHeader, type ImageParent } from './header.ts'
 import { standardLockPolicy, type LockPolicy } from './lock-policy.ts'
 import { headerName, idObjectName } from './names.ts'
 import { openParentPool } from './operations/children.ts'
+import { WriterJournal } from './journal/writer-journal.ts'
+import { WriteGate } from './write-gate.ts'
 import { executePeerRequest } from './operations/peer-requests.ts'
 
 /** Read views that are kept; the one used longest ago goes first. */
@@ -39,6 +41,11 @@ export interface ImageOptions {
   log: Log
   /** what peers get to hear that want the lock or something done; librbd's standard without it */
   lockPolicy?: LockPolicy
+  /**
+   * As the image's user: while the lock is ours, what changes the image is recorded in its journal first, if it has one, and what the former
+   * owner of the lock has left undone is done. Without it nothing is recorded: for mirroring, which does with journals as it must.
+   */
+  journaled?: boolean | undefined
   /** ends the opening; an open image has nothing to do with it any more */
   signal?: AbortSignal | undefined
 }
@@ -53,6 +60,10 @@ export class Image {
   readonly operations = new KeyedMutex()
   /** the head's, while the lock is ours and the image has one */
   objectMap: ObjectMap | undefined
+  /** while the lock is ours, the image has one, and was opened `journaled` */
+  journal: WriterJournal | undefined
+  /** writes of users, and operations that have to come between them */
+  readonly gate = new WriteGate()
 
   private current!: ImageHeader
   private stale = false
@@ -205,6 +216,14 @@ export class Image {
     const header = await this.headerChanged()
     if (!hasFeature(header.features, FEATURE_OBJECT_MAP)) this.objectMap = undefined
     else if (this.lock?.owned) await this.openObjectMap(header)
+    if (this.options.journaled && this.lock?.owned) await this.switchJournal(header)
+  }
+
+  /** Before the journal is removed. */
+  async closeJournal(): Promise<void> {
+    const { journal } = this
+    this.journal = undefined
+    await journal?.close()
   }
 
   /** An option of Ceph's that is a number, or what it is by default. */
@@ -290,7 +309,12 @@ export class Image {
       acquired: () => this.lockAcquired(),
       releasing: () => this.lockReleasing(),
     })
-    lock.onLost(() => (this.objectMap = undefined))
+    lock.onLost(() => {
+      this.objectMap = undefined
+      const journal = this.journal
+      this.journal = undefined
+      if (journal) this.scope.spawn('close lost journal', () => journal.abandon())
+    })
     Object.assign(this, { watcher, lock } satisfies Partial<Image>)
   }
 
@@ -303,6 +327,18 @@ export class Image {
   private async lockAcquired(): Promise<void> {
     const header = await this.refreshIfNeeded()
     await this.openObjectMap(header)
+    if (!this.options.journaled) return
+    try {
+      await this.switchJournal(header)
+    } catch (error) {
+      await this.lockReleasing()
+      throw error
+    }
+  }
+
+  /** As the feature is. One that is switched off had its last words recorded before. */
+  private async switchJournal(header: ImageHeader): Promise<void> {
+    if (hasFeature(header.features, FEATURE_JOURNALING)) this.journal ??= await WriterJournal.open(this)
   }
 
   /** The lock is ours. An image with more objects than a map can hold goes without one, and says so. */
@@ -313,9 +349,13 @@ export class Image {
   }
 
   private async lockReleasing(): Promise<void> {
-    const map = this.objectMap
+    const { objectMap } = this
     this.objectMap = undefined
-    await map?.close()
+    try {
+      await this.closeJournal()
+    } finally {
+      await objectMap?.close()
+    }
   }
 
   private async load(): Promise<ImageHeader> {

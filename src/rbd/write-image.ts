@@ -11,7 +11,12 @@ import { operationError } from './operations/invoke.ts'
 const concurrency = 16
 
 /** Writes to the head. The lock must be ours, if the image has one. Rejects with EINVAL for what is not within the image. */
-export async function writeImage(image: Image, offset: number, data: Buffer): Promise<void> {
+export function writeImage(image: Image, offset: number, data: Buffer): Promise<void> {
+  return useLock(image, () => writeHere(image, offset, data))
+}
+
+/** As {@link writeImage}, within a use of the lock. */
+export async function writeHere(image: Image, offset: number, data: Buffer): Promise<void> {
   await forEachExtent(image, offset, data.length, async (extent) => {
     const bytes = Buffer.concat(extent.pieces.map(([at, length]) => data.subarray(at, at + length)))
     await image.objectMap?.mark(extent.objectNumber, ObjectState.exists)
@@ -20,7 +25,12 @@ export async function writeImage(image: Image, offset: number, data: Buffer): Pr
 }
 
 /** Makes a range read as zeros, and gives back whole objects. The lock must be ours, if the image has one. */
-export async function discardImage(image: Image, offset: number, length: number): Promise<void> {
+export function discardImage(image: Image, offset: number, length: number): Promise<void> {
+  return useLock(image, () => discardHere(image, offset, length))
+}
+
+/** As {@link discardImage}, within a use of the lock. */
+export async function discardHere(image: Image, offset: number, length: number): Promise<void> {
   const { objectSize } = layoutOf(image.header)
   await forEachExtent(image, offset, length, async (extent) => {
     const { objectNumber } = extent
@@ -43,8 +53,11 @@ function objectName(image: Image, object: number): string {
 
 async function forEachExtent(image: Image, offset: number, length: number, task: (extent: ObjectExtent) => Promise<void>): Promise<void> {
   if (offset < 0 || offset + length > image.header.size) throw operationError(image, Errno.EINVAL, `write ${length} bytes at ${offset}`)
-  const run = () => forEachBounded(imageToObjects(layoutOf(image.header), offset, length), concurrency, task)
-  await (image.usesLock ? image.lock!.use(run) : run())
+  await forEachBounded(imageToObjects(layoutOf(image.header), offset, length), concurrency, task)
+}
+
+function useLock(image: Image, task: () => Promise<void>): Promise<void> {
+  return image.usesLock ? image.lock!.use(task) : task()
 }
 
 /** An empty object reads as zeros, and no longer as what the parent has; snapshots that need that get it first. */

@@ -90,7 +90,10 @@ async function disable(image: Image, changed: bigint, journal: JournalSwitch | u
   }
   let mask = changed
   if ((changed & FEATURE_EXCLUSIVE_LOCK) !== 0n) mask |= mapFeatures | FEATURE_JOURNALING
-  if ((changed & FEATURE_JOURNALING) !== 0n) await journal!.remove(image)
+  if ((changed & FEATURE_JOURNALING) !== 0n) {
+    await image.closeJournal()
+    await journal!.remove(image)
+  }
   if ((changed & FEATURE_OBJECT_MAP) !== 0n) await removeObjectMaps(image)
   await setFeatures.call(image.io, image.headerOid, { features, mask })
   await flagEverywhere(image, mapFlags(changed), false)

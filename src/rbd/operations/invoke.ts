@@ -2,6 +2,7 @@ import { Errno, isErrno, RadosError } from '../../rados/errors.ts'
 import type { ExclusiveLock } from '../exclusive-lock.ts'
 import type { OperationRequest, Progress } from '../header-watcher.ts'
 import type { Image } from '../image.ts'
+import { operationStart, type OperationStart } from '../journal/operation-events.ts'
 
 export interface OperationOptions {
   signal?: AbortSignal | undefined
@@ -40,11 +41,11 @@ export async function invoke(
   for (let tries = 1; ; tries++) {
     options.signal?.throwIfAborted()
     await image.refreshIfNeeded()
-    if (!image.usesLock) return operation.local()
-    const taken = demandLock ? await lock.acquire({ signal: options.signal, keep: false }) : await lock.tryAcquire(options.signal)
+    if (!image.usesLock) return gated(image, operation.local)
+    const taken = await takeLock(image, lock, operation.name, demandLock, options.signal)
     if (taken === 'refused' || taken === 'foreign') throw operationError(image, Errno.EROFS, operation.name)
     try {
-      if (taken === 'acquired') return await withLock(lock, operation.local)
+      if (taken === 'acquired') return await withLock(lock, () => recorded(image, operationStart(image, operation.request), operation.local))
       await watcher.request(operation.request, options)
       await image.refresh()
       return
@@ -55,10 +56,40 @@ export async function invoke(
   }
 }
 
-/** A lock that was free before is given back at once, so that the image's user need not ask for it. */
-async function withLock(lock: ExclusiveLock, task: () => Promise<void>): Promise<void> {
+/** An image that is not primary has a lock that nobody may have for changing it. */
+async function takeLock(image: Image, lock: ExclusiveLock, name: string, demand: boolean, signal: AbortSignal | undefined) {
   try {
-    await lock.use(task)
+    return demand ? await lock.acquire({ signal, keep: false }) : await lock.tryAcquire(signal)
+  } catch (error) {
+    if (isErrno(error, Errno.EPERM)) throw operationError(image, Errno.EROFS, name)
+    throw error
+  }
+}
+
+/** Does an operation between writes, as the holder of the lock, and has it recorded in the journal if there is one. */
+export function recorded<T>(image: Image, start: OperationStart | undefined, task: () => Promise<T>): Promise<T> {
+  return gated(image, () => (start && image.journal ? image.journal.operation(start, task) : task()))
+}
+
+function gated<T>(image: Image, task: () => Promise<T>): Promise<T> {
+  return image.gate.operate(task)
+}
+
+/** As the holder of the lock, which is given back unless it was wanted before. */
+export async function invokeHere<T>(image: Image, name: string, start: OperationStart | undefined, task: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+  const { lock } = image
+  if (!lock) throw operationError(image, Errno.EROFS, name)
+  await image.refreshIfNeeded()
+  if (!image.usesLock) return gated(image, task)
+  const taken = await takeLock(image, lock, name, true, signal)
+  if (taken !== 'acquired') throw operationError(image, Errno.EROFS, name)
+  return withLock(lock, () => recorded(image, start, task))
+}
+
+/** A lock that was free before is given back at once, so that the image's user need not ask for it. */
+async function withLock<T>(lock: ExclusiveLock, task: () => Promise<T>): Promise<T> {
+  try {
+    return await lock.use(task)
   } finally {
     if (!lock.wanted) await lock.release()
   }

@@ -1,6 +1,6 @@
 import { snapshotAdd } from '../../cls/rbd/client.ts'
 import type { SnapshotNamespace } from '../../cls/rbd/types.ts'
-import { Errno, isErrno } from '../../rados/errors.ts'
+import { Errno, isErrno, RadosError } from '../../rados/errors.ts'
 import type { SnapId } from '../../rados/io-ctx.ts'
 import { mirrorImageSnapshotSetCopyProgress } from '../../cls/rbd/mirror-client.ts'
 import { findSnapshot, findSnapshotByName } from '../header.ts'
@@ -15,13 +15,22 @@ const QUIESCE_FLAGS = { quiesce: 0n, skip: 1n << 1n, 'ignore-error': 1n << 2n } 
 
 const maxStaleIds = 10
 
+export type Quiesce = keyof typeof QUIESCE_FLAGS
+const defaultQuiesceAttempts = 10
+
+/** What the flags of a peer's request ask for. */
+export function quiesceOf(flags: bigint): Quiesce {
+  if ((flags & QUIESCE_FLAGS.skip) !== 0n) return 'skip'
+  return (flags & QUIESCE_FLAGS['ignore-error']) === 0n ? 'quiesce' : 'ignore-error'
+}
+
 export interface SnapshotToCreate {
   name: string
   namespace: SnapshotNamespace
   /** an id of the data pool that was allocated ahead; used if it is newer than all of the image's */
   snapId?: SnapId | undefined
-  /** whether the lock owner has its users' file systems made quiet; `skip` without it, for there is nothing to quiesce in what a daemon makes */
-  quiesce?: keyof typeof QUIESCE_FLAGS | undefined
+  /** whether clients are asked to bring what they write into order before, e.g. file systems; `skip` without it, for there is nothing to quiesce in what a daemon makes */
+  quiesce?: Quiesce | undefined
 }
 
 /** Makes a snapshot of the head, by the lock owner. Rejects with EEXIST for a name that is taken, EDQUOT at the snapshot limit. */
@@ -41,12 +50,32 @@ export function createSnapshot(image: Image, snapshot: SnapshotToCreate, options
 /**
  * Makes a snapshot here and now: the lock must be ours, if the image has one, and no write may be under way.
  *
- *     snapshot id → header (again with another id if it is stale) → head's object map copied and marked clean
+ *     clients quiesced → snapshot id → header (again with another id if it is stale) → head's object map copied and marked clean
  *       → a primary's: image state → complete → peers told
  *
  * Resolves with the snapshot's id.
  */
-export async function createSnapshotHere(image: Image, { name, namespace, snapId }: SnapshotToCreate): Promise<SnapId> {
+export async function createSnapshotHere(image: Image, snapshot: SnapshotToCreate): Promise<SnapId> {
+  const unquiesce = await quiesceClients(image, snapshot.quiesce ?? 'skip')
+  try {
+    return await createQuiesced(image, snapshot)
+  } finally {
+    await unquiesce?.()
+  }
+}
+
+async function quiesceClients(image: Image, quiesce: Quiesce): Promise<(() => Promise<void>) | undefined> {
+  if (quiesce === 'skip') return undefined
+  try {
+    return await image.watcher?.quiesce(image.numericOption('rbd_quiesce_notification_attempts', defaultQuiesceAttempts))
+  } catch (error) {
+    if (quiesce !== 'ignore-error' || !(error instanceof RadosError)) throw error
+    image.options.log.warn({ imageId: image.id, error: error.message }, 'clients not quiesced for a snapshot')
+    return undefined
+  }
+}
+
+async function createQuiesced(image: Image, { name, namespace, snapId }: SnapshotToCreate): Promise<SnapId> {
   let created: SnapId | undefined
   await changeHeader(image, async () => {
     const before = findSnapshotByName(image.header, namespace.type, name)

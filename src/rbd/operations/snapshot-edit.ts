@@ -6,7 +6,7 @@ import type { OperationRequest } from '../header-watcher.ts'
 import { findSnapshot, type ImageSnapshot } from '../header.ts'
 import type { Image } from '../image.ts'
 import { hasOldChildren } from './children.ts'
-import { changeHeader, invoke, operationError, type OperationOptions } from './invoke.ts'
+import { changeHeader, invoke, invokeHere, operationError, type OperationOptions } from './invoke.ts'
 
 /** "no limit" of snapshots */
 export const NO_SNAPSHOT_LIMIT = 0xffffffffffffffffn
@@ -72,7 +72,13 @@ export function unprotectSnapshotHere(image: Image, snapId: SnapId): Promise<voi
 }
 
 /** How many snapshots users may make; {@link NO_SNAPSHOT_LIMIT} for any number. */
-export function setSnapshotLimit(image: Image, limit: bigint): Promise<void> {
+export async function setSnapshotLimit(image: Image, limit: bigint): Promise<void> {
+  const journaled = image.options.journaled && hasFeature((await image.refreshIfNeeded()).features, FEATURE_JOURNALING)
+  if (journaled) await invokeHere(image, 'set snapshot limit', { type: 'snapLimit', limit }, () => setSnapshotLimitHere(image, limit))
+  else await setSnapshotLimitHere(image, limit)
+}
+
+export function setSnapshotLimitHere(image: Image, limit: bigint): Promise<void> {
   return changeHeader(image, () => rbd.snapshotSetLimit.call(image.io, image.headerOid, { limit }))
 }
 
