@@ -18,8 +18,6 @@ import type { MirrorOptions } from './options.ts'
 /** How often a daemon that stands by looks at the leader's lock. */
 const STANDBY_POLL_MS = 1_000
 const NOTIFY_TIMEOUT_MS = 5_000
-/** Making the watch takes milliseconds, unless the pool takes no writes: librados lets it wait for space, without a word. */
-const SLOW_WATCH_MS = 5_000
 
 export type LeaderState =
   /** `leader` is undefined while nobody is known to lead */
@@ -78,8 +76,6 @@ export class Leader {
       random: Random
       log: Log
       onState(state: LeaderState): void
-      /** Called once when it takes too long to watch the lock: most likely the pool is full. */
-      onSlow(): void
     },
   ) {}
 
@@ -155,12 +151,8 @@ export class Leader {
   }
 
   private async acquire(): Promise<boolean> {
-    const { cluster, io, clock, random, log, onSlow } = this.options
+    const { cluster, io, clock, random, log } = this.options
     this.enter({ type: 'acquiring' })
-    const cancelSlow = clock.setTimer(SLOW_WATCH_MS, () => {
-      log.warn({}, 'the leader lock can not be watched: is the pool full?')
-      onSlow()
-    })
     let watcher: ObjectWatcher | undefined
     try {
       await io.write(RBD_MIRROR_LEADER, new WriteOperation().create(false))
@@ -176,7 +168,6 @@ export class Leader {
         },
       )
       watcher = opened
-      cancelSlow()
       const cookie = lockCookie(await opened.ready())
       const taken = await takeLock(io, RBD_MIRROR_LEADER, cookie, cluster.instanceId)
       if (taken === 'acquired') {
@@ -192,7 +183,6 @@ export class Leader {
       this.enter({ type: 'standby', leader: undefined })
       throw error
     } finally {
-      cancelSlow()
       await watcher?.close()
     }
   }

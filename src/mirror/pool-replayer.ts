@@ -21,7 +21,7 @@ import { Leader, type LeaderState } from './leader.ts'
 import type { NamespaceReplayer } from './namespace-replayer.ts'
 import { NamespaceSet } from './namespace-set.ts'
 import { MAX_IMAGE_STARTS } from './options.ts'
-import { describePeer, type Callout, type PeerSpec } from './peers.ts'
+import { describePeer, type PeerSpec } from './peers.ts'
 import type { PoolContext } from './pool-context.ts'
 import type { PoolMetaCache } from './pool-meta-cache.ts'
 import { RemoteReplayer } from './remote-replayer.ts'
@@ -33,9 +33,6 @@ const RECONNECT_FIRST_MS = 500
 const RECONNECT_MAX_MS = 15_000
 /** After this long a stopping pool closes its local connection under whatever still waits for it; the remote one goes before. */
 const STOP_LIMIT_MS = 3_500
-
-/** While it lasts nothing is replayed, and no status of an image can be written. */
-const NO_WRITES: Callout = { level: 'error', text: 'unable to watch the leader lock: pool full?' }
 
 type PoolReplayerState =
   /** without a local connection */
@@ -127,8 +124,7 @@ export class PoolReplayer implements Commanded {
     try {
       const io = await cluster.openPoolById(poolId)
       const { options, clock, random } = daemon
-      const onSlow = () => this.callout.set(NO_WRITES)
-      const leader = new Leader({ cluster, io, options, clock, random, log: this.log, onState: (state) => this.onLeaderState(state), onSlow })
+      const leader = new Leader({ cluster, io, options, clock, random, log: this.log, onState: (state) => this.onLeaderState(state) })
       this.state = { type: 'connected', cluster, leader }
       serviceStatus.setInstanceId(poolId, cluster.instanceId)
       const uuid = mirrorUuidGet.call(io, RBD_MIRRORING, undefined)
@@ -154,7 +150,6 @@ export class PoolReplayer implements Commanded {
 
   private onLeaderState(state: LeaderState): void {
     const leading = state.type === 'leading'
-    if (leading) this.callout.set(undefined)
     this.options.serviceStatus.setLeader(this.options.poolId, leading)
     this.metrics.setLeader(leading)
   }
