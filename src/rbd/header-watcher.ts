@@ -187,6 +187,28 @@ export class HeaderWatcher {
     }
   }
 
+  /**
+   * Has clients bring what they write to the image into a state that a snapshot may be taken of; those that don't know how agree at once. Resolves
+   * with what ends that, whether it was asked for in vain or not. Rejects with RadosError: a client's errno, or ETIMEDOUT.
+   */
+  async quiesce(attempts: number): Promise<() => Promise<void>> {
+    const requestId: AsyncRequestId = { clientId: this.clientId(), requestId: ++lastRequestId }
+    const end = () => this.send({ type: 'unquiesce', requestId })
+    try {
+      for (let attempt = 1; ; attempt++) {
+        const { acks, timeouts } = await this.io.notify(this.oid, encodeImageMessage({ type: 'quiesce', requestId }), NOTIFY_TIMEOUT_MS)
+        const errnos = acks.filter(({ payload }) => payload.length > 0).map(({ payload }) => -decodeResponse(payload))
+        const refused = errnos.find((errno) => errno > 0 && errno !== Errno.EOPNOTSUPP)
+        if (refused !== undefined) throw this.error('quiesce', refused)
+        if (timeouts.length === 0) return end
+        if (attempt >= attempts) throw this.error('quiesce', Errno.ETIMEDOUT)
+      }
+    } catch (error) {
+      await end()
+      throw error
+    }
+  }
+
   private clientId(): ClientId {
     return { gid: this.options.instanceId, handle: this.watcher.cookie ?? 0n }
   }

@@ -5,7 +5,7 @@ import { zeroTime } from '../../encoding/codec.ts'
 import type { ImageSnapshot } from '../header.ts'
 import { nextUnlink, planPromotion, primarySnapshotRefusal } from './primary-plan.ts'
 
-type Short = 'primary' | 'demoted' | 'replica' | 'partial' | 'replica-demoted' | 'user'
+type Short = 'primary' | 'demoted' | 'replica' | 'partial' | 'replica-demoted' | 'partial-demoted' | 'user'
 
 const states: Record<Exclude<Short, 'user'>, [MirrorSnapshotNamespace['state'], boolean]> = {
   primary: ['primary', true],
@@ -13,6 +13,7 @@ const states: Record<Exclude<Short, 'user'>, [MirrorSnapshotNamespace['state'], 
   replica: ['non-primary', true],
   partial: ['non-primary', false],
   'replica-demoted': ['non-primary-demoted', true],
+  'partial-demoted': ['non-primary-demoted', false],
 }
 
 /** Oldest first; ids count from 1. */
@@ -37,6 +38,9 @@ describe('what a promotion has to do', () => {
     [['replica', 'partial'], { type: 'forcePromote', rollBackTo: 1n }],
     [['demoted', 'user', 'partial'], { type: 'forcePromote', rollBackTo: 1n }],
     [['replica', 'partial', 'partial'], { type: 'forcePromote', rollBackTo: 1n }],
+    [['replica', 'partial-demoted'], { type: 'forcePromote', rollBackTo: 1n }],
+    [['replica', 'partial-demoted', 'partial'], { type: 'forcePromote', rollBackTo: 1n }],
+    [['partial-demoted'], { type: 'refuse', reason: 'cannot rollback' }],
     [['partial'], { type: 'refuse', reason: 'cannot rollback' }],
     [['user', 'partial'], { type: 'refuse', reason: 'cannot rollback' }],
   ])('%j', (shorts, plan) => expect(planPromotion(snapshots(...shorts))).toEqual(plan))

@@ -1,6 +1,6 @@
 import type { SnapId } from '../../rados/io-ctx.ts'
 import type { ImageSnapshot } from '../header.ts'
-import { isDemoted, isMirrorSnapshot, mirrorSnapshots, type MirrorSnapshot } from './mirror-snapshot.ts'
+import { isDemoted, isMirrorSnapshot, isNonPrimary, mirrorSnapshots, type MirrorSnapshot } from './mirror-snapshot.ts'
 
 /** What has to come before a promotion's primary snapshot. */
 export type PromotionPlan =
@@ -10,14 +10,21 @@ export type PromotionPlan =
   | { type: 'forcePromote'; rollBackTo: SnapId | undefined }
   | { type: 'refuse'; reason: string }
 
-/** What a promotion of an image of snapshot mode has to do (librbd/mirror/snapshot/Utils.cc, can_create_primary_snapshot). */
+/**
+ * What a promotion of an image of snapshot mode has to do (librbd/mirror/snapshot/Utils.cc, can_create_primary_snapshot). The copy of a primary's last
+ * snapshot, with which it was demoted, has to be as complete as any other; librbd takes it as it is.
+ */
 export function planPromotion(snapshots: readonly ImageSnapshot[]): PromotionPlan {
   const ascending = mirrorSnapshots(snapshots)
   const newest = ascending.at(-1)
-  if (newest?.namespace.state !== 'non-primary') return { type: 'promote' }
-  if (newest.namespace.complete) return { type: 'forcePromote', rollBackTo: undefined }
-  const before = ascending.slice(0, -1).findLast(({ namespace }) => namespace.state !== 'non-primary' || namespace.complete)
+  if (!newest || (newest.namespace.state !== 'non-primary' && isWhole(newest))) return { type: 'promote' }
+  if (isWhole(newest)) return { type: 'forcePromote', rollBackTo: undefined }
+  const before = ascending.slice(0, -1).findLast(isWhole)
   return before ? { type: 'forcePromote', rollBackTo: before.id } : { type: 'refuse', reason: 'cannot rollback' }
+}
+
+function isWhole({ namespace }: MirrorSnapshot): boolean {
+  return !isNonPrimary(namespace) || namespace.complete
 }
 
 /** Why the head may not get a primary snapshot now; undefined when it may. */

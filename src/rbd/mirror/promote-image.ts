@@ -40,7 +40,8 @@ export async function promoteImage(image: Image, force: boolean, signal?: AbortS
       const refuse = (errno: number, why: string) => new Refusal(errno, [`${prefix}handle_get_info: ${why}`], image)
       if (info.image.state !== 'enabled') throw refuse(Errno.EINVAL, 'mirroring is not currently enabled')
       if (info.promotion.state === 'primary') throw refuse(Errno.EINVAL, 'image is already primary')
-      if (info.promotion.state === 'non-primary' && !force) {
+      const unfinished = info.image.mode === 'snapshot' && planPromotion(image.header.snapshots).type !== 'promote'
+      if ((info.promotion.state === 'non-primary' || unfinished) && !force) {
         throw refuse(Errno.EBUSY, 'image is primary within a remote cluster or demotion is not propagated yet')
       }
       if (info.image.mode === 'journal') await promoteJournal(image, false)
