@@ -5,7 +5,7 @@ import type { ImageContext } from '../image-context.ts'
 import { JournalImageSync, removeSyncPoints } from '../journal/image-sync.ts'
 import type { RemoteClient } from '../journal/remote-client.ts'
 import { describing } from '../snapshot/image-sync.ts'
-import { keepGivenUp } from './snapshots.ts'
+import { dropGivenUp, keepGivenUp } from './snapshots.ts'
 
 /**
  * Makes an existing replica of journal mode equal to its primary again, by what differs. The request in the local journal stays until all is done, so
@@ -35,14 +35,17 @@ export class JournalResync {
     const { context, local, remote, client, localJournal } = this
     if (!this.begun) await this.begin(signal)
     await new JournalImageSync(context, local, remote, client, { compares: true }).run(signal)
-    await describing('failed to finish resync', () => localJournal.resyncDone())
+    await describing('failed to finish resync', async () => {
+      await local.lock!.use(() => dropGivenUp(local, context.options.resyncKeepSnapshot))
+      await localJournal.resyncDone()
+    })
     this.running = false
   }
 
   private async begin(signal: AbortSignal): Promise<void> {
     const { context, local, remote, client, localJournal } = this
     if (context.options.resyncKeepSnapshot) {
-      await describing('failed to keep what the resync gives up', () => local.lock!.use(() => keepGivenUp(local, 0n)))
+      await describing('failed to keep what the resync gives up', () => local.lock!.use(() => keepGivenUp(local)))
     }
     await describing('failed to update client data', async () => {
       if (client.meta.syncPoints.length > 0) await removeSyncPoints(remote, client, signal)

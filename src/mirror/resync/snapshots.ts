@@ -4,6 +4,7 @@ import type { SnapId } from '../../rados/io-ctx.ts'
 import type { ImageSnapshot } from '../../rbd/header.ts'
 import type { Image } from '../../rbd/image.ts'
 import { createSnapshotHere } from '../../rbd/operations/snapshot-create.ts'
+import { removeSnapshotHere } from '../../rbd/operations/snapshot-remove.ts'
 import type { SnapshotChanges } from '../snapshot/snapshot-map.ts'
 import type { ImageContext } from '../image-context.ts'
 import { GIVEN_UP_PREFIX, isGivenUp } from './given-up.ts'
@@ -43,7 +44,10 @@ export async function planKeptSnapshots(
   return {
     known,
     keptUpTo,
-    remove: there.filter(({ id }) => !kept.has(id)),
+    // what a crash has left in the trash goes too
+    remove: local.header.snapshots.filter(
+      ({ id, namespace, childCount }) => there.some((each) => each.id === id && !kept.has(id)) || (namespace.type === 'trash' && childCount === 0),
+    ),
     create: wanted.filter(({ id }) => id > keptUpTo),
   }
 }
@@ -68,13 +72,20 @@ function same(
 }
 
 /**
- * Keeps the head's state, before a resync writes over it, as a user snapshot. One is enough however often the resync begins anew.
- * @param since the newest snapshot that marks the state which is given up; 0 for none
+ * Keeps the head's state, before a resync writes over it, as a user snapshot.
+ * @param since a resync that begins anew finds the snapshot that it has made already: newer than this one, which marks the state that is given up
  */
-export async function keepGivenUp(local: Image, since: SnapId): Promise<void> {
+export async function keepGivenUp(local: Image, since?: SnapId): Promise<void> {
   const header = await local.refreshIfNeeded()
-  if (header.snapshots.some((snapshot) => isGivenUp(snapshot) && snapshot.id > since)) return
+  if (since !== undefined && header.snapshots.some((snapshot) => isGivenUp(snapshot) && snapshot.id > since)) return
   const name = GIVEN_UP_PREFIX + new Date(local.options.clock.now()).toISOString()
   await createSnapshotHere(local, { name, namespace: { type: 'user' } })
   local.options.log.info({ snapshot: name }, 'what the resync gives up is kept')
+}
+
+/** What earlier resyncs have kept goes with the next one: nobody else may remove a replica's snapshots. */
+export async function dropGivenUp(local: Image, keepNewest: boolean): Promise<void> {
+  const kept = (await local.refreshIfNeeded()).snapshots.filter(isGivenUp).sort((a, b) => (a.id < b.id ? -1 : 1))
+  if (keepNewest) kept.pop()
+  for (const { id, protection } of kept) if (protection === 'unprotected') await removeSnapshotHere(local, id)
 }

@@ -20,7 +20,7 @@ import { NOTIFY_TIMEOUT_MS } from '../../rbd/object-watcher.ts'
 import { removeSnapshot } from '../../rbd/operations/snapshot-remove.ts'
 import { encodeMirroringMessage } from '../../rbd/notify/mirroring-messages.ts'
 import type { ImageContext } from '../image-context.ts'
-import { keepGivenUp, planKeptSnapshots, type KeptSnapshots } from '../resync/snapshots.ts'
+import { dropGivenUp, keepGivenUp, planKeptSnapshots, type KeptSnapshots } from '../resync/snapshots.ts'
 import { applyImageState } from './apply-image-state.ts'
 import { CopyProgressKeeper } from './copy-progress.ts'
 import type { Step } from './plan.ts'
@@ -167,6 +167,7 @@ export class ImageSync {
     }
     for (const { id } of mirrorSnapshots(local.header.snapshots)) if (id < snapId) await removeSnapshot(local, id, { signal })
     if (!resync) return
+    await dropGivenUp(local, context.options.resyncKeepSnapshot)
     await clearImageMeta(local.io, local.id, context.local.mirrorUuid)
     await local.headerChanged()
   }

@@ -186,10 +186,10 @@ export class SnapshotReplayer implements Replayer {
     return this.lastStep.times > MAX_SAME_STEP
   }
 
-  /** Mirror-snapshots whose removal a crash has cut short are in the trash, where nobody else looks for them. */
+  /** Snapshots whose removal a crash has cut short are in the trash, where nobody else looks for them; those with clones belong there. */
   private async removeTrashed(signal: AbortSignal): Promise<void> {
-    for (const { id, namespace } of this.local.header.snapshots) {
-      if (namespace.type === 'trash' && namespace.originalType === 'mirror') await removeSnapshot(this.local, id, { signal })
+    for (const { id, namespace, childCount } of this.local.header.snapshots) {
+      if (namespace.type === 'trash' && childCount === 0) await removeSnapshot(this.local, id, { signal })
     }
   }
 
