@@ -1,0 +1,127 @@
+import { randomBytes } from 'node:crypto'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { systemClock } from '../../src/base/clock.ts'
+import { FaultyCluster } from '../../src/drivers/faulty/faulty-cluster.ts'
+import { AtWrite } from '../support/at-write.ts'
+import { describeCeph } from '../support/ceph.ts'
+import { contentDigest } from '../support/compare.ts'
+import type { MirrorDaemon } from '../support/daemon.ts'
+import { expectSameUserSnapshots, MIB, scribble, startDaemon } from '../support/e2e.ts'
+import { expectReplayed } from '../support/journal.ts'
+import { createMirroredPool, waitForState } from '../support/mirroring.ts'
+import type { RbdInfo } from '../support/rbd.ts'
+import { connectTo, replayUntilIdle } from '../support/replay.ts'
+import { waitFor } from '../support/wait.ts'
+
+const POOL = 'resync-journal'
+
+describeCeph('resync in journal mode', (pair) => {
+  let daemon: MirrorDaemon
+
+  beforeAll(async () => {
+    await createMirroredPool(pair.a, pair.b, POOL)
+    daemon = startDaemon(pair)
+    await daemon.waitUntilUp()
+  })
+
+  afterAll(async () => {
+    if (daemon.running) await daemon.stop()
+  })
+
+  const idOf = async (spec: string) => (await pair.b.rbdJson<RbdInfo>('info', spec)).id
+
+  async function mirrored(name: string): Promise<string> {
+    const spec = `${POOL}/${name}`
+    const { a } = await pair.connect()
+    await pair.a.rbd('create', spec, '--size', '32M', '--image-feature', 'exclusive-lock,object-map,fast-diff,journaling', '--journal-object-size', '1M')
+    await a.with(spec, 'write', (image) => scribble(image, { count: 10 }))
+    await pair.a.rbd('mirror', 'image', 'enable', spec, 'journal')
+    await waitForState(pair.b, spec, 'up+replaying')
+    await a.with(spec, 'write', async (image) => {
+      await scribble(image, { count: 10 })
+      await image.createSnapshot('common')
+      await scribble(image, { count: 5 })
+    })
+    await expectReplayed(pair, spec)
+    return spec
+  }
+
+  async function split(spec: string): Promise<void> {
+    const { a, b } = await pair.connect()
+    await pair.b.rbd('mirror', 'image', 'promote', '--force', spec)
+    await b.with(spec, 'write', async (image) => {
+      await image.write(9 * MIB + 5000, randomBytes(100_000))
+      await image.discard(12 * MIB, 4 * MIB)
+      await image.createSnapshot('given-up')
+      await image.write(17 * MIB, randomBytes(100_000))
+      await image.flush()
+    })
+    await a.with(spec, 'write', async (image) => {
+      await image.write(20 * MIB, randomBytes(100_000))
+      await image.createSnapshot('later')
+      await image.write(23 * MIB, randomBytes(50_000))
+      await image.flush()
+    })
+    await pair.b.rbd('mirror', 'image', 'demote', spec)
+  }
+
+  it('moves what differs into the same image, and the roles change afterwards without what was given up coming back', async () => {
+    const spec = await mirrored('split')
+    const { a, b } = await pair.connect()
+    const before = await idOf(spec)
+    const common = (await b.with(spec, 'read-only', (image) => image.snapshots())).find(({ name }) => name === 'common')!
+    await split(spec)
+    await waitForState(pair.b, spec, 'up+error', /^split-brain/)
+    const givenUp = await b.with(spec, 'read-only', contentDigest)
+    await daemon.setOption('rbd_mirror_resync_keep_snapshot', 'true')
+    await pair.b.rbd('mirror', 'image', 'resync', spec)
+    await waitForState(pair.b, spec, 'up+replaying', /^/, 20_000)
+    await daemon.setOption('rbd_mirror_resync_keep_snapshot', 'false')
+    await expectReplayed(pair, spec)
+    expect(await idOf(spec)).toBe(before)
+    const after = await b.with(spec, 'read-only', (image) => image.snapshots())
+    expect(after.find(({ name }) => name === 'common')?.id).toBe(common.id)
+    expect(after.map(({ name }) => name.replace(/[0-9].*/, ''))).toEqual(['common', 'rbd-mirror-given-up-', 'later'])
+    const kept = after.find(({ name }) => name.startsWith('rbd-mirror-given-up-'))!
+    await b.with(spec, 'read-only', async (image) => {
+      await image.setSnapshot(kept.id)
+      expect(await contentDigest(image)).toBe(givenUp)
+    })
+    // it goes with the next one
+    await pair.b.rbd('mirror', 'image', 'resync', spec)
+    await waitFor('its removal', async () => !(await b.with(spec, 'read-only', (image) => image.snapshots())).some(({ id }) => id === kept.id))
+    await waitForState(pair.b, spec, 'up+replaying')
+    await expectSameUserSnapshots(pair, spec)
+    await a.with(spec, 'write', (image) => scribble(image))
+    await expectReplayed(pair, spec)
+
+    await pair.a.rbd('mirror', 'image', 'demote', spec)
+    await waitForState(pair.b, spec, 'up+unknown', /remote image/)
+    await waitFor('the promotion', async () => (await pair.b.tryRbd(['mirror', 'image', 'promote', spec])).code === 0)
+    await using other = startDaemon(pair, { site: 'a' })
+    await b.with(spec, 'write', (image) => scribble(image))
+    await waitForState(pair.a, spec, 'up+replaying')
+    await expectReplayed(pair, spec, { from: 'b' })
+    await other.stop()
+  })
+
+  it('begins anew after a crash at any of its writes, while the daemon did not run', async () => {
+    const spec = await mirrored('crashed')
+    await split(spec)
+    const before = await idOf(spec)
+    await daemon.stop()
+    await pair.b.rbd('mirror', 'image', 'resync', spec)
+    for (let tries = 0, write = 0; tries < 8; tries++, write += 1 + Math.floor(Math.random() * 8)) {
+      const [inner, remote] = await Promise.all([connectTo(pair.b), connectTo(pair.a)])
+      const plan = new AtWrite(write, { type: 'crash', applied: tries % 2 === 0 })
+      await replayUntilIdle({ local: new FaultyCluster(inner, plan, systemClock), remote }, POOL, 'crashed').catch(() => undefined)
+      await Promise.all([inner.close(), remote.close()])
+      if (plan.writes <= write) break // it came to its end before
+    }
+    daemon = startDaemon(pair)
+    await waitForState(pair.b, spec, 'up+replaying')
+    await expectReplayed(pair, spec)
+    expect(await idOf(spec)).toBe(before)
+    await expectSameUserSnapshots(pair, spec)
+  })
+})
