@@ -1,6 +1,7 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { CephCluster, type CephClusterOptions } from './ceph-cluster.ts'
 import { isRunning } from './cluster-process.ts'
 import { LibrbdClient } from './librbd.ts'
@@ -9,6 +10,7 @@ import { LibrbdClient } from './librbd.ts'
 export const PAIR_NAMES = ['rbdtest-a', 'rbdtest-b'] as const
 const FOLDER_PREFIX = 'rbd-mirror-test-'
 const OWNER_FILE = 'owner.pid'
+const CLIENTS_CLOSE_MS = 5_000
 
 /** Two clusters of which `b` mirrors from `a` (or both from each other), and a librbd connection to each. */
 export class ClusterPair implements AsyncDisposable {
@@ -47,11 +49,9 @@ export class ClusterPair implements AsyncDisposable {
   }
 
   async close(): Promise<void> {
-    // A connection to a cluster that is being killed would wait for it: leave those to the process's end.
-    if (!this.owned && this.clients) {
-      const { a, b } = await this.clients
-      await Promise.all([a.close(), b.close()])
-    }
+    const clients = await this.clients
+    // While both clusters answer: a connection to one that is gone would hold up the process's end. Broken ones are not waited for.
+    if (clients) await Promise.race([Promise.all([clients.a.close(), clients.b.close()]), sleep(CLIENTS_CLOSE_MS, undefined, { ref: false })])
     if (!this.owned) return
     await Promise.all([this.a.close(), this.b.close()])
     if (!process.env['RBD_MIRROR_KEEP']) rmSync(this.folder, { recursive: true, force: true })
