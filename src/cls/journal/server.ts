@@ -21,8 +21,6 @@ const NEXT_TAG_TID = 'next_tag_tid'
 const NEXT_TAG_CLASS = 'next_tag_class'
 const CLIENT_PREFIX = 'client_'
 const TAG_PREFIX = 'tag_'
-/** tag_list looks at the tags in pages of this length, which shows in its answers. */
-const TAG_PAGE = 64
 /** The most that client_list gives: it asks the omap once. */
 const MAX_CLIENTS = 1024
 
@@ -128,9 +126,11 @@ const clientCommit = write('client_commit', fields({ id: string, commitPosition:
   setValue(object, key, Client, { ...client, commitPosition: args.commitPosition })
 })
 
-const clientList = read('client_list', fields({ startAfter: string, max: atMostSafe }), list(Client), (object, { startAfter, max }) =>
-  clients(object, startAfter === '' ? undefined : startAfter, Math.min(max, MAX_CLIENTS)),
-)
+const clientList = read('client_list', fields({ startAfter: string, max: atMostSafe }), list(Client), async (object, { startAfter, max }) => {
+  // looks before it counts
+  const page = await clients(object, startAfter === '' ? undefined : startAfter, Math.min(Math.max(max, 1), MAX_CLIENTS))
+  return page.slice(0, max)
+})
 
 // --- tags ---
 
@@ -185,13 +185,11 @@ const tagList = read('tag_list', tagListInput, list(Tag), async (object, { start
     }
   }
   const found: Tag[] = []
-  // the limit is looked at after each tag, but the page is gone through to its end
-  for (let start = 0, full = false; start < tags.length && !full; start += TAG_PAGE) {
-    for (const tag of tags.slice(start, start + TAG_PAGE)) {
-      if (startAfter !== 0n && tag.tid <= startAfter) continue
-      if (tag.tid >= (needed.get(tag.tagClass) ?? 0n) && (tagClass === undefined || tag.tagClass === tagClass)) found.push(tag)
-      if (found.length >= max) full = true
-    }
+  for (const tag of tags) {
+    if (startAfter !== 0n && tag.tid <= startAfter) continue
+    if (tag.tid >= (needed.get(tag.tagClass) ?? 0n) && (tagClass === undefined || tag.tagClass === tagClass)) found.push(tag)
+    // after the tag: also of a limit of 0 comes one, if it is the first
+    if (found.length >= max) break
   }
   return found
 })

@@ -50,8 +50,9 @@ const groupImageList = read(
   list(GroupImageStatus),
   async (object, { startAfter, max }) => {
     const after = startAfter.poolId === NO_POOL ? undefined : imageKey(startAfter)
-    const images = await entries(object, IMAGE_PREFIX, after, max)
-    return images.map(([key, value]) => ({ state: stored.parse(GroupImageLinkState, value, key), spec: specFromKey(key) }))
+    // looks before it counts
+    const images = await entries(object, IMAGE_PREFIX, after, Math.max(max, 1))
+    return images.slice(0, max).map(([key, value]) => ({ state: stored.parse(GroupImageLinkState, value, key), spec: specFromKey(key) }))
   },
 )
 
@@ -86,7 +87,7 @@ const groupSnapList = read(
   'group_snap_list',
   fields({ startAfter: GroupSnapshot, max: atMostSafe }),
   list(GroupSnapshot),
-  (object, { startAfter, max }) => groupSnapshots(object, startAfter.id, max),
+  async (object, { startAfter, max }) => (await unlessMissing(groupSnapshots(object, startAfter.id, max))) ?? [],
 )
 
 // --- the group of an image ---

@@ -48,9 +48,9 @@ const mirrorModeSet = write('mirror_mode_set', fields({ mode: enumeration(u32, M
 
 // --- peers ---
 
-/** By uuid. */
+/** By uuid; none of an object that does not exist yet. */
 async function peers(object: ObjectContext): Promise<MirrorPeer[]> {
-  return (await entries(object, PEER_PREFIX, '')).map(([key, value]) => stored.parse(MirrorPeer, value, key))
+  return ((await unlessMissing(entries(object, PEER_PREFIX, ''))) ?? []).map(([key, value]) => stored.parse(MirrorPeer, value, key))
 }
 
 function putPeer(object: ObjectContext, peer: MirrorPeer): void {

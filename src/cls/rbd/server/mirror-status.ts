@@ -68,9 +68,14 @@ async function mirroredImage(object: ObjectContext, globalImageId: string): Prom
   }
 }
 
+/** By mirror uuid; none of an object that does not exist yet. */
+async function remoteStatuses(object: ObjectContext, globalImageId: string): Promise<[mirrorUuid: string, value: Buffer][]> {
+  return (await unlessMissing(entries(object, remotePrefix(globalImageId), ''))) ?? []
+}
+
 export async function removeStatuses(object: ObjectContext, globalImageId: string): Promise<void> {
   const prefix = remotePrefix(globalImageId)
-  const remotes = await entries(object, prefix, '')
+  const remotes = await remoteStatuses(object, globalImageId)
   for (const key of [localKey(globalImageId), ...remotes.map(([uuid]) => prefix + uuid)]) removeKey(object, key)
 }
 
@@ -95,7 +100,7 @@ async function statusOf(object: ObjectContext, globalImageId: string, isUp: (ori
     return { ...status, mirrorUuid, up: isUp(origin) }
   }
   const local = await unlessMissing(object.omapGetValue(localKey(globalImageId)))
-  const remotes = await entries(object, remotePrefix(globalImageId), '')
+  const remotes = await remoteStatuses(object, globalImageId)
   return { local: local && parse(local, LOCAL_MIRROR_UUID), remotes: remotes.map(([uuid, value]) => parse(value, uuid)) }
 }
 

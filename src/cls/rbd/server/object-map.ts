@@ -92,7 +92,8 @@ const objectMapUpdate = write(
     const from = firstBlock * BLOCK_LENGTH
     const sums = await object.read(sumOffset(length, firstBlock), blocks * 4)
     const present = await object.read(HEADER_LENGTH + from, Math.min(blocks * BLOCK_LENGTH, length - from))
-    for (let block = 0; block * BLOCK_LENGTH < present.length; block++) {
+    if (present.length < Math.min(blocks * BLOCK_LENGTH, length - from)) throw refused(Errno.EINVAL, 'the object map is shorter than it says')
+    for (let block = 0; block < blocks; block++) {
       if (sums.length < block * 4 + 4 || sums.readUInt32LE(block * 4) !== blockSum(present, block * BLOCK_LENGTH))
         throw refused(Errno.EINVAL, `the sum of block ${firstBlock + block} of the object map is wrong`)
     }

@@ -5,7 +5,7 @@ import { Errno } from '../../../rados/errors.ts'
 import { NO_SNAP } from '../../../rados/io-ctx.ts'
 import { atMostSafe, refused, removeKey, serverClass, setValue, storedValues } from '../../server-method.ts'
 import { FEATURE_OPERATIONS } from '../features.ts'
-import { StoredParent } from '../types.ts'
+import type { StoredParent } from '../types.ts'
 
 /* What the methods of object class `rbd` share on the server side (cls/rbd/cls_rbd.cc). */
 
