@@ -1,10 +1,17 @@
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { encode, zeroTime } from '../../src/encoding/codec.ts'
+import { EventEntry } from '../../src/rbd/journal/events.ts'
+import { ImageJournal } from '../../src/rbd/journal/image-journal.ts'
+import { LOCAL_MIRROR_UUID } from '../../src/rbd/journal/tag-data.ts'
+import { journalOptionsOf } from '../../src/rbd/mirror/journal-switch.ts'
+import { loadMirrorInfo } from '../../src/rbd/mirror/mirror-info.ts'
 import { describeCeph } from '../support/ceph.ts'
 import { contentDigest, expectSameContent } from '../support/compare.ts'
 import type { MirrorDaemon } from '../support/daemon.ts'
 import { MIB, scribble, startDaemon } from '../support/e2e.ts'
 import { replicaSnapshot, waitForState, waitForSync } from '../support/mirroring.ts'
 import { comparable, OurRbd } from '../support/rbd-command.ts'
+import { RbdClient } from '../support/rbd.ts'
 import { waitFor } from '../support/wait.ts'
 
 const POOL = 'rbd-cli-failover'
@@ -81,6 +88,35 @@ describeCeph('rbd mirror commands run two sites', (pair) => {
         }
       }
     }
+  })
+
+  it('do not demote before the image has what a client had journaled that has died', async () => {
+    const clients = await pair.connect()
+    const data = Buffer.alloc(8192, 'journaled, never written')
+    await using client = await RbdClient.connect(pair.a)
+    const image = await client.open(POOL, 'journaled', { access: 'read-only' })
+    const own = await ImageJournal.open(journalOptionsOf(image))
+    const [newest] = own.committed
+    const predecessor = { mirrorUuid: LOCAL_MIRROR_UUID, commitValid: true, tagTid: newest!.tagTid, entryTid: newest!.entryTid }
+    const { tid } = await own.allocateTag({ mirrorUuid: LOCAL_MIRROR_UUID, predecessor })
+    const event = { type: 'aioWrite' as const, offset: 4 * MIB + 512, length: data.length, data }
+    await own.journal.record(tid).append(encode(EventEntry, { event, timestamp: zeroTime }))
+    await own.close()
+    await ok('a', `mirror image demote ${journaled}`)
+    for (const site of ['a', 'b'] as const) {
+      await waitFor(`the write on ${site}`, () =>
+        clients[site].with(journaled, 'read-only', async (opened) => {
+          const read = Buffer.alloc(data.length)
+          await opened.read(event.offset, read)
+          return read.equals(data)
+        }),
+      )
+    }
+    await ok('a', `mirror image promote ${journaled}`)
+    // until it hears of that, the other site may take the image as well
+    await using other = await RbdClient.connect(pair.b)
+    const replica = await other.open(POOL, 'journaled', { access: 'read-only' })
+    await waitFor('the replica to follow again', async () => (await loadMirrorInfo(replica.io, replica.id)).promotion.state === 'non-primary')
   })
 
   it('move both kinds of images over and back', async () => {

@@ -4,7 +4,8 @@ import { errnoText } from '../../rados/errno-text.ts'
 import { Errno } from '../../rados/errors.ts'
 import { FEATURE_NON_PRIMARY } from '../features.ts'
 import type { Image } from '../image.ts'
-import { IMAGE_CLIENT_ID, ImageJournal } from '../journal/image-journal.ts'
+import { ImageJournal } from '../journal/image-journal.ts'
+import { replayOwnJournal } from '../journal/own-replay.ts'
 import { journalOptionsOf } from './journal-switch.ts'
 import { loadMirrorInfo } from './mirror-info.ts'
 import { createPrimarySnapshot } from './primary-snapshot.ts'
@@ -52,26 +53,15 @@ async function demote(image: Image, { mode, globalImageId }: MirrorImage, signal
   await createPrimarySnapshot(image, { globalImageId, demoted: true, withoutPeers: true, quiesce: 'skip', signal })
 }
 
+/** What a client that has died had journaled is on the other site, or will be: first the image gets it too. */
 async function demoteJournal(image: Image): Promise<void> {
+  await image.closeJournal()
   const journal = await ImageJournal.open(journalOptionsOf(image))
   try {
-    if (await hasUnappliedEntries(journal)) {
-      const why = "the journal holds writes of a client that has died, which the image lacks: map or open the image for writing, then demote it"
-      throw new Refusal(Errno.EBUSY, [`librbd::journal::DemoteRequest: ${why}`], image)
-    }
+    const replay = () => replayOwnJournal(image, journal)
+    await (image.lock ? image.lock.use(replay) : replay())
     await journal.demote()
   } finally {
     await journal.close()
-  }
-}
-
-/** What was journaled but not written to the image is on the other site, or will be: ours would lack it for ever. */
-async function hasUnappliedEntries({ journal }: ImageJournal): Promise<boolean> {
-  const committed = journal.client(IMAGE_CLIENT_ID)?.commitPosition.objectPositions ?? []
-  const { player, detach } = journal.play(committed)
-  try {
-    return (await player.read()).type !== 'idle'
-  } finally {
-    detach()
   }
 }

@@ -117,7 +117,7 @@ export class CommandContext {
   }
 
   async imageOptions(access: ImageOptions['access'], lockPolicy: LockPolicy = standardLockPolicy): Promise<ImageOptions> {
-    return { cluster: await this.cluster(), access, clock: systemClock, random: systemRandom, log: this.log, lockPolicy, signal: this.signal }
+    return { cluster: await this.cluster(), access, clock: systemClock, random: systemRandom, log: this.log, lockPolicy, journaled: true, signal: this.signal }
   }
 
   /** What is logged below is no command's output: warnings of it would only puzzle scripts. */
