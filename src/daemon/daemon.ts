@@ -8,6 +8,7 @@ import { systemRandom } from '../base/random.ts'
 import { parseBandwidthRules } from '../config/bandwidth-rules.ts'
 import { ConfigError } from '../config/config-error.ts'
 import type { Configuration } from '../config/load-configuration.ts'
+import { parseMonHost } from '../config/mon-host.ts'
 import type { Options } from '../config/options.ts'
 import type { MirrorDaemonOptions } from '../mirror/daemon-options.ts'
 import { EventLoopDelay } from '../observability/event-loop-delay.ts'
@@ -28,6 +29,7 @@ import { mirrorOptions } from './mirror-options.ts'
 import { openLogger } from './open-logger.ts'
 import { registerPerfCommands } from './perf-commands.ts'
 import { PidFile } from './pid-file.ts'
+import { everyMinute } from './every-minute.ts'
 import { become, identityOf, type Identity } from './privileges.ts'
 import { handleSignals } from './process-signals.ts'
 import { registerStatusCommand } from './status-command.ts'
@@ -192,6 +194,7 @@ export class Daemon {
         follow()
         return options.onChange(['rbd_mirror_bandwidth_limits'], follow)
       },
+      ...(isEmulated(options) && { everyMinute }),
       metrics: this.metrics,
       adminCommands: this.registry,
       log: this.log,
@@ -202,6 +205,11 @@ export class Daemon {
       adminSocketPath: (side) => (side === 'local' ? this.adminSocketPath : ''),
     }
   }
+}
+
+function isEmulated(options: Options): boolean {
+  const monHost = options.get('mon_host')
+  return monHost !== '' && parseMonHost(monHost).driver !== 'ceph'
 }
 
 /** Ceph's run directory lies on a tmpfs and is missing after a boot. Where it can't be made, the socket's failure says why. */

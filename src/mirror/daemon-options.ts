@@ -27,6 +27,8 @@ export interface MirrorDaemonOptions {
   readonly options: MirrorOptions
   /** Hands over the bandwidth limits, now and whenever they change; returns what ends it. */
   followBandwidthRules?(apply: (rules: readonly BandwidthRule[]) => void): () => void
+  /** Calls back at every full minute until the returned function is called. Only where the daemon has to run snapshot schedules itself: on emulated clusters. */
+  everyMinute?(callback: () => void): () => void
   readonly metrics: Metrics
   /** where `rbd mirror …` commands are offered while their pool or image is held */
   readonly adminCommands: AdminCommands

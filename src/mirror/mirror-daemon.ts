@@ -17,6 +17,7 @@ import { describePeer, diffPoolPeers, type MirroredPool, type PoolPeer } from '.
 import { PoolMetaCache } from './pool-meta-cache.ts'
 import { PoolReplayer } from './pool-replayer.ts'
 import type { Bootstrap } from './replayer.ts'
+import { SnapshotScheduler } from './schedule/snapshot-scheduler.ts'
 import { ServiceStatus } from './service-status.ts'
 
 const RECONNECT_FIRST_MS = 500
@@ -100,9 +101,19 @@ export class MirrorDaemon implements Commanded {
       }
     })
     scope.spawn('cluster', (stop) => watcher.run(stop))
+    const stopSchedules = this.runSchedules(cluster, scope)
     await untilAborted(scope.signal)
+    stopSchedules?.()
     await this.stopPoolsWhen(signal)
     await scope.close()
+  }
+
+  private runSchedules(cluster: Cluster, scope: Scope): (() => void) | undefined {
+    const { clock, random, log } = this.options
+    const scheduler = new SnapshotScheduler({ cluster, clock, random, log })
+    return this.options.everyMinute?.(() => {
+      if (!scope.signal.aborted) scope.spawn('snapshot schedules', (stop) => scheduler.tick(stop))
+    })
   }
 
   /** The pools stop before the connection goes that tells the cluster of them. */
