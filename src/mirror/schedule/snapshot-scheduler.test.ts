@@ -64,7 +64,7 @@ describe('the scheduler of an emulated cluster', () => {
     return id
   }
 
-  const snapshots = async (id: string) => (await loadHeader(io, id, {})).snapshots.filter(isMirrorSnapshot).length
+  const snapshots = async (id: string) => (await loadHeader(io, id, { access: 'read-only' })).snapshots.filter(isMirrorSnapshot).length
   const schedulerOn = (on: Cluster) => new SnapshotScheduler({ cluster: on, clock, random: systemRandom, log: { ...silentLog, warn: (fields) => void warnings.push(fields as Record<string, unknown>) } satisfies Log })
 
   it('makes mirror-snapshots when they are due, by the most specific schedule', async () => {
