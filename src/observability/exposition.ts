@@ -111,13 +111,13 @@ export class Exposition {
     new Gauge({
       name: 'rbd_mirror_event_loop_delay_seconds',
       help: 'How long the event loop made others wait, over the last one to two minutes',
-      labelNames: ['quantile'],
+      labelNames: ['stat'],
       registers,
       collect() {
         const { median, p99, max } = eventLoop.quantiles()
-        this.set({ quantile: '0.5' }, median)
-        this.set({ quantile: '0.99' }, p99)
-        this.set({ quantile: '1' }, max)
+        this.set({ stat: 'median' }, median)
+        this.set({ stat: 'p99' }, p99)
+        this.set({ stat: 'max' }, max)
       },
     })
     new Counter({
