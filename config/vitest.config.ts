@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config'
 
 // Projects of the test pyramid. `npm test` runs unit tests and, where Ceph is installed, the real-cluster tests;
 // the latter run one file after the other because they share one pair of clusters. Contract tests on emulated clusters need no Ceph.
-const emulated = 'test/contract/{emulator,memory,lmdb}*.test.ts'
+const emulated = 'test/contract/{emulator,memory,lmdb,redis}*.test.ts'
 
 export default defineConfig({
   test: {

@@ -145,6 +145,10 @@ export class EmulatorDriver implements ClusterDriver {
       const { LmdbEngine } = await import('./engines/lmdb.ts')
       return LmdbEngine.open(fileURLToPath(monHost), { create, now })
     }
+    if (/^rediss?:/.test(monHost)) {
+      const { RedisEngine } = await import('./engines/redis.ts')
+      return RedisEngine.open(monHost, { now })
+    }
     throw new RadosError(Errno.EINVAL, { op: `open ${monHost}`, cause: new Error('mon_host names no emulated cluster') })
   }
 }
