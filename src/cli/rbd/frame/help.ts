@@ -39,7 +39,7 @@ export function commandHelp({ command, path }: Match): string {
   if (command.description !== '') text += `\n${command.description}\n`
   text += '\n'
   const { positional, options } = command.arguments
-  const width = Math.max(minNameWidth, ...positional.map(({ name }) => name.length + 1), ...options.map((option) => optionName(option).length))
+  const width = Math.max(minNameWidth, ...positional.map(({ name }) => name.length + 3), ...options.map((option) => optionName(option).length))
   const nameWidth = Math.min(width + 2, maxDescriptionOffset) + 1
   if (positional.length > 0) {
     text += 'Positional arguments\n'

@@ -11,12 +11,14 @@ export interface OptionSpec {
   description: string
   /** Takes no value. */
   flag?: boolean
-  /** The command line is refused without it. */
+  /** Shown without brackets; the command itself complains when it is missing. */
   required?: boolean
   /** May be given several times. */
   repeatable?: boolean
   /** What the value must be; any text without it. */
   parse?: Parse<unknown>
+  /** The complaint about a wrong value repeats it, as boost's own does. */
+  echoed?: boolean
   /** Shown to be out of use, in favour of this option. */
   deprecated?: string
 }

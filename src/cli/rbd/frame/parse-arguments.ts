@@ -102,9 +102,6 @@ class ArgumentReader {
 
   finish(): ReadonlyMap<string, unknown> {
     for (const { spec, text } of this.found) this.store(spec, text)
-    for (const { name, required } of this.options) {
-      if (required && !this.values.has(name)) throw new UsageFailure(`the option '--${name}' is required but missing`)
-    }
     return this.values
   }
 
@@ -146,7 +143,7 @@ class ArgumentReader {
     let value: unknown = true
     if (text !== undefined) {
       value = parse ? parse(text) : text
-      if (value === undefined) throw new UsageFailure(`the argument for option '--${name}' is invalid`)
+      if (value === undefined) throw new UsageFailure(`the argument ${spec.echoed ? `('${text}') ` : ''}for option '--${name}' is invalid`)
     }
     if (repeatable) this.values.set(name, [...((this.values.get(name) as unknown[] | undefined) ?? []), value])
     else this.values.set(name, value)
