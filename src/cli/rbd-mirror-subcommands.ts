@@ -29,6 +29,13 @@ export const subcommands: readonly Subcommand[] = [
     load: async () => (await import('./doctor/doctor.ts')).doctor,
   },
   {
+    name: 'verify',
+    usage: 'POOL/IMAGE [--repair]',
+    summary: 'whether a replica is what its primary was when it was synced',
+    words: ['--repair', '--json', '--quiet', '--rate'],
+    load: async () => (await import('./verify/verify.ts')).verify,
+  },
+  {
     name: 'completion',
     usage: 'bash|zsh',
     summary: "what lets the shell complete rbd-mirror's words",
