@@ -16,6 +16,7 @@ import { healthOf, REMOTE_UNREACHABLE, type ImageStatus } from './image-status.t
 import type { PoolContext } from './pool-context.ts'
 import { PoolWatcher, type ImageListing } from './pool-watcher.ts'
 import type { RemotePool } from './remote-pool.ts'
+import { followScheduleTargets } from './schedule-targets.ts'
 import type { ImageCounts, ServiceStatus } from './service-status.ts'
 import { StatusUpdater } from './status-updater.ts'
 import { keepWatch } from './watch-keeper.ts'
@@ -120,7 +121,7 @@ export class NamespaceReplayer {
     const outer = new Scope(signal)
     const updating = new Scope()
     const { localMirrorUuid: mirrorUuid, clock } = this.context
-    const status = new StatusUpdater({ io, mirrorUuid, clock, log: this.log.child({ site: 'remote' }) })
+    const status = new StatusUpdater({ io, mirrorUuid, clock, log: this.log.child({ site: 'remote' }), onFailure: onDoubt })
     try {
       await this.remoteEnabled(io, signal)
       let failure: { error: unknown } | undefined
@@ -146,6 +147,15 @@ export class NamespaceReplayer {
         onImageUpdated: (id, enabled) => this.onImageUpdated(id, enabled),
       })
       updating.spawn('remote status', (stop) => status.run(stop))
+      const targets = {
+        io: remote.io,
+        namespace: this.name,
+        images: () => this.remote,
+        setTarget: (id: string, seconds: number | undefined) => this.metrics.get(id)?.setRpo(seconds),
+        clock,
+        log: this.log,
+      }
+      outer.spawn('schedule targets', (stop) => followScheduleTargets(targets, stop))
       outer.spawn('remote images', async (stop) => {
         try {
           await watcher.run(stop)

@@ -152,7 +152,8 @@ export class ImageMetrics {
 
   /** Seconds by which the replica may lag: by the schedule, or what holds for all others. */
   get rpoSeconds(): number | undefined {
-    return this.scheduledRpo ?? this.table.defaultRpo()
+    // schedules are of snapshots
+    return (this.entriesBehind === undefined ? this.scheduledRpo : undefined) ?? this.table.defaultRpo()
   }
 
   /** A snapshot (or the first image sync) that the replica now has whole. */
