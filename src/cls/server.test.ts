@@ -1,12 +1,9 @@
 import { classContract } from '../../test/contract/cls.suite.ts'
 import { emulatorFor } from '../../test/support/emulated.ts'
-import { journalMethods } from './journal/server.ts'
-import { lockMethods } from './lock/server.ts'
-import { rbdMethods } from './rbd/server.ts'
 
 classContract('object classes of an emulated cluster', async () => {
   const monHost = 'memory:cls'
-  const driver = emulatorFor(monHost, { methods: [...rbdMethods, ...lockMethods, ...journalMethods] })
+  const driver = emulatorFor(monHost)
   await driver.create({ monHost })
   const cluster = await driver.connect({ name: 'emulated', entity: 'client.admin', options: {} })
   await cluster.monCommand({ prefix: 'osd pool create', pool: 'cls', pg_num: 4 })

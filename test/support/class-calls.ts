@@ -80,21 +80,24 @@ const children = [
 const peerUuids = ['peer-1', 'peer-2']
 
 function snapshotNamespace(choices: Choices): SnapshotNamespace {
+  const mirrorNamespace = (): SnapshotNamespace => ({
+    type: 'mirror',
+    state: choices.pick(['primary', 'primary-demoted', 'non-primary', 'non-primary-demoted'] as const),
+    complete: choices.chance(0.5),
+    mirrorPeerUuids: new Set(choices.some([...peerUuids].reverse())),
+    primaryMirrorUuid: choices.pick(['', 'primary']),
+    primarySnapId: choices.pick([NO_SNAP, 4n]),
+    lastCopiedObjectNumber: choices.int(5),
+    snapSeqs: new Map(choices.some([[200n, 5n] as const, [3n, 4n] as const])),
+  })
   return choices.pick<() => SnapshotNamespace>([
     () => ({ type: 'user' }),
     () => ({ type: 'user' }),
     () => ({ type: 'group', groupPool: choices.pick([1n, 2n]), groupId: 'g', groupSnapshotId: 's' }),
     () => ({ type: 'trash', originalName: choices.pick(['x', 'y']), originalType: 'user' }),
-    () => ({
-      type: 'mirror',
-      state: choices.pick(['primary', 'primary-demoted', 'non-primary', 'non-primary-demoted'] as const),
-      complete: choices.chance(0.5),
-      mirrorPeerUuids: new Set(choices.some([...peerUuids].reverse())),
-      primaryMirrorUuid: choices.pick(['', 'primary']),
-      primarySnapId: choices.pick([NO_SNAP, 4n]),
-      lastCopiedObjectNumber: choices.int(5),
-      snapSeqs: new Map(choices.some([[200n, 5n] as const, [3n, 4n] as const])),
-    }),
+    mirrorNamespace,
+    mirrorNamespace,
+    mirrorNamespace,
     () => ({ type: 'unknown', tag: 99, raw: Buffer.from('raw') }),
   ])()
 }
@@ -124,6 +127,7 @@ const header: ObjectKind = {
     ...[1n, 2n, 3n].slice(choices.int(3)).map((snapId) =>
       exec(call(rbd.snapshotAdd, { name: `s${snapId}`, snapId, namespace: snapshotNamespace(choices) })),
     ),
+    ...choices.some(children).map((child) => exec(call(rbd.childAttach, { snapId: 3n, child }))),
   ],
   calls: [
     createImage,
@@ -274,24 +278,30 @@ const imageId: ObjectKind = {
 }
 
 const trashStates = ['normal', 'moving', 'removing', 'restoring'] as const
+const addToTrash = (choices: Choices, imageId: string) =>
+  call(pool.trashAdd, {
+    imageId,
+    spec: {
+      source: choices.pick(['user', 'mirroring', 'migration'] as const),
+      name: choices.pick(names),
+      deletionTime: { sec: 5, nsec: 6 },
+      defermentEndTime: zeroTime,
+      state: choices.pick(trashStates),
+    },
+  })
+
 const tables: ObjectKind = {
   name: 'trash, namespaces, metadata',
+  start: (choices) => ids.map((imageId) => exec(addToTrash(choices, imageId))),
   calls: [
-    (choices) =>
-      call(pool.trashAdd, {
-        imageId: choices.pick(ids),
-        spec: {
-          source: choices.pick(['user', 'mirroring', 'migration'] as const),
-          name: choices.pick(names),
-          deletionTime: { sec: 5, nsec: 6 },
-          defermentEndTime: zeroTime,
-          state: choices.pick(trashStates),
-        },
-      }),
+    (choices) => addToTrash(choices, choices.pick(ids)),
     (choices) => call(pool.trashRemove, { imageId: choices.pick(ids) }),
     (choices) => call(pool.trashList, page(choices, ids)),
     (choices) => call(pool.trashGet, { imageId: choices.pick(ids) }),
-    (choices) => call(pool.trashStateSet, { imageId: choices.pick(ids), state: choices.pick(trashStates), expect: choices.pick(trashStates) }),
+    ...[0, 1].map(
+      () => (choices: Choices) =>
+        call(pool.trashStateSet, { imageId: choices.pick(ids), state: choices.pick(trashStates), expect: choices.pick(trashStates) }),
+    ),
     (choices) => call(pool.namespaceAdd, { name: choices.pick([...names, '']) }),
     (choices) => call(pool.namespaceRemove, { name: choices.pick(names) }),
     (choices) => call(pool.namespaceList, page(choices, names)),
@@ -438,6 +448,14 @@ function peer(choices: Choices): MirrorPeer {
   }
 }
 
+const siteStatus = (choices: Choices, mirrorUuid: string): MirrorImageSiteStatus => ({
+  mirrorUuid,
+  state: choices.pick(states),
+  description: choices.pick(['', 'text']),
+  lastUpdate: zeroTime,
+  up: true,
+})
+
 const setImage = (choices: Choices, state: 'enabled' | 'disabling' | 'creating' | 'disabled', which = choices.int(4)) =>
   call(mirror.mirrorImageSet, {
     imageId: images[which]!,
@@ -452,6 +470,8 @@ const mirroring: ObjectKind = {
     exec(call(mirror.mirrorModeSet, { mode: choices.pick(['image', 'pool', 'image', 'disabled'] as const) })),
     ...choices.some([0, 1, 2, 3]).map((which) => exec(setImage(choices, 'enabled', which))),
     ...choices.some([0, 1]).map((client): Step => ({ type: 'watch', client, on: true })),
+    exec(call(mirror.mirrorPeerAdd, { ...peer(choices), clientName: 'client.y', uuid: 'peer-2', direction: 'rx' })),
+    ...globals.map((globalImageId, client) => exec(call(mirror.mirrorImageStatusSet, { globalImageId, status: siteStatus(choices, '') }), client % 2)),
   ],
   calls: [
     () => call(mirror.mirrorUuidGet, noneOf),
@@ -473,16 +493,10 @@ const mirroring: ObjectKind = {
     (choices) => setImage(choices, choices.pick(['disabling', 'creating', 'disabled'] as const)),
     (choices) => setImage(choices, 'disabling'),
     (choices) => call(mirror.mirrorImageRemove, { imageId: choices.pick(images) }),
-    ...[0, 1, 2, 3, 4].map(() => (choices: Choices) => {
-      const status: MirrorImageSiteStatus = {
-        mirrorUuid: choices.pick(uuids),
-        state: choices.pick(states),
-        description: choices.pick(['', 'text']),
-        lastUpdate: zeroTime,
-        up: true,
-      }
-      return call(mirror.mirrorImageStatusSet, { globalImageId: choices.pick(globals), status })
-    }),
+    ...[0, 1, 2, 3, 4].map(
+      () => (choices: Choices) =>
+        call(mirror.mirrorImageStatusSet, { globalImageId: choices.pick(globals), status: siteStatus(choices, choices.pick(uuids)) }),
+    ),
     (choices) => call(mirror.mirrorImageStatusRemove, { globalImageId: choices.pick(globals) }),
     (choices) => call(mirror.mirrorImageStatusGet, { globalImageId: choices.pick(globals) }, maskStatus),
     (choices) =>
