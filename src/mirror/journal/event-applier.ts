@@ -22,6 +22,7 @@ const MAX_WINDOW_BYTES = 16 * 1024 * 1024
 const MAX_WINDOW_ENTRIES = 8192
 
 type OperationEvent = Extract<JournalEvent, { opTid: bigint }>
+type Modification = Extract<JournalEvent, { type: 'aioWrite' | 'aioWriteSame' | 'aioDiscard' | 'aioCompareAndWrite' }>
 type StartEvent = Exclude<OperationEvent, { type: 'opFinish' }>
 
 /** An event that can't be replayed: the image stops, and the text tells the operator why. */
@@ -45,7 +46,8 @@ export interface SnapshotIds {
  *
  * Modifications gather in a window, which is written at barriers: a flush, an operation, the end of a tag, or when it is full. An
  * operation (snapshot, resize …) is done when its `opFinish` says that it was done there; only growing is done at once, since
- * the primary writes to the new part before the finish is recorded. What a tag leaves unfinished is done at its end: the primary
+ * the primary writes to the new part before the finish is recorded. What is written between a snapshot's start and its finish came
+ * after the snapshot, and is held back until that is made. What a tag leaves unfinished is done at its end: the primary
  * does so when it opens the image again (librbd/journal/Replay.cc).
  *
  * Everything may be replayed twice: an operation that has been done already does nothing.
@@ -53,6 +55,10 @@ export interface SnapshotIds {
 export class EventApplier {
   private window: WriteWindow
   private readonly pending = new Map<bigint, StartEvent>()
+  /** the snapshot that is about to be made, and what was written since */
+  private snapshotting: bigint | undefined
+  private held: Modification[] = []
+  private heldBytes = 0
   /** sizes before the growths that are not confirmed yet */
   private readonly sizeBefore = new Map<bigint, number>()
 
@@ -84,18 +90,16 @@ export class EventApplier {
       case 'aioWrite':
       case 'aioWriteSame':
       case 'aioDiscard':
-        this.modify(event)
-        return this.windowFull ? this.flushed() : 'buffered'
       case 'aioCompareAndWrite':
-        await this.compareAndWrite(event)
-        return 'buffered'
+        if (this.snapshotting !== undefined) return this.hold(event)
+        return this.change(event)
       case 'aioFlush':
       case 'demotePromote':
         return this.flushed()
       case 'opFinish':
         await this.flush()
         await this.finish(event.opTid, event.result)
-        return 'safe'
+        return this.clean ? 'safe' : 'buffered'
       case 'unknown':
         throw new UnreplayableEvent(event, `type ${event.tag} is of a later release`)
       default:
@@ -116,6 +120,35 @@ export class EventApplier {
   async finishTag(): Promise<void> {
     await this.flush()
     for (const opTid of [...this.pending.keys()]) await this.finish(opTid, 0)
+    await this.flush()
+  }
+
+  private async change(event: Modification): Promise<'buffered' | 'safe'> {
+    if (event.type === 'aioCompareAndWrite') {
+      await this.compareAndWrite(event)
+      return 'buffered'
+    }
+    this.modify(event)
+    return this.windowFull ? this.flushed() : 'buffered'
+  }
+
+  /** A finish that stays away, because the primary has died, is not waited for for ever. */
+  private async hold(event: Modification): Promise<'buffered' | 'safe'> {
+    this.held.push(event)
+    this.heldBytes += event.length
+    if (this.held.length < MAX_WINDOW_ENTRIES && this.heldBytes < MAX_WINDOW_BYTES) return 'buffered'
+    await this.execute(this.pending.get(this.snapshotting!)!)
+    return this.releaseHeld()
+  }
+
+  private async releaseHeld(): Promise<'buffered' | 'safe'> {
+    const { held } = this
+    this.snapshotting = undefined
+    this.held = []
+    this.heldBytes = 0
+    let outcome: 'buffered' | 'safe' = 'buffered'
+    for (const event of held) outcome = await this.change(event)
+    return outcome
   }
 
   private get windowFull(): boolean {
@@ -171,6 +204,7 @@ export class EventApplier {
   private async start(event: StartEvent): Promise<void> {
     if (this.pending.has(event.opTid)) throw new UnreplayableEvent(event, `operation ${event.opTid} was begun before`)
     this.pending.set(event.opTid, event)
+    if (event.type === 'snapCreate') this.snapshotting ??= event.opTid
     if (event.type !== 'resize' || event.size <= this.image.header.size) return
     this.sizeBefore.set(event.opTid, this.image.header.size)
     await this.resize(event.size)
@@ -189,6 +223,7 @@ export class EventApplier {
     }
     this.pending.delete(opTid)
     this.sizeBefore.delete(opTid)
+    if (this.snapshotting === opTid) await this.releaseHeld()
   }
 
   private async resize(size: number): Promise<void> {
