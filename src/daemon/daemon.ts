@@ -34,7 +34,7 @@ import { become, identityOf, type Identity } from './privileges.ts'
 import { handleSignals } from './process-signals.ts'
 import { registerStatusCommand } from './status-command.ts'
 import { SystemdNotifier } from './systemd-notify.ts'
-import { programVersion, versionLine } from './version.ts'
+import { cephVersion, programVersion, versionLine } from './version.ts'
 
 /** The mirroring itself: runs until the signal is aborted, then resolves; rejects when it can't go on. */
 export type RunMirror = (options: MirrorDaemonOptions, signal: AbortSignal) => Promise<void>
@@ -194,7 +194,7 @@ export class Daemon {
         follow()
         return options.onChange(['rbd_mirror_bandwidth_limits'], follow)
       },
-      ...(isEmulated(options) && { everyMinute }),
+      ...(isEmulated(options) && { everyMinute, serviceMetadata: { ceph_version: versionLine, ceph_version_short: cephVersion } }),
       metrics: this.metrics,
       adminCommands: this.registry,
       log: this.log,

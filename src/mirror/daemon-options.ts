@@ -38,7 +38,7 @@ export interface MirrorDaemonOptions {
   /** the `id` of the service metadata: the entity without `client.` and `rbd-mirror.` */
   readonly daemonId: string
   readonly hostname: string
-  /** more of the service metadata: `ceph_version`, `ceph_version_short` … */
+  /** more of the service metadata, where the driver does not tell it itself: `ceph_version`, `ceph_version_short` */
   readonly serviceMetadata?: Readonly<Record<string, string>>
   /** path of the admin socket of a connection, for the status dump; '' for none */
   adminSocketPath(side: 'local' | 'remote', cluster: string): string

@@ -70,7 +70,12 @@ export function clusterContract(context: ContractContext): void {
 
     test('registers as a service once', async () => {
       const cluster = await context.fixture.connect()
+      await cluster.updateServiceStatus({ json: '{"told":"before"}' })
       await cluster.registerService('rbd-mirror', `${cluster.instanceId}`, { id: 'contract', empty: '' })
+      await expect.poll(async () => {
+        const { output } = await cluster.monCommand({ prefix: 'service status', format: 'json' })
+        return (JSON.parse(output.toString()) as Record<string, Record<string, { status: unknown }>>)['rbd-mirror']?.[String(cluster.instanceId)]?.status
+      }, { timeout: 20_000 }).toEqual({ json: '{"told":"before"}' })
       await cluster.updateServiceStatus({ json: '{}' })
       expect(await errnoOf(cluster.registerService('rbd-mirror', 'again', {}))).toBe(Errno.EEXIST)
       await cluster.close()

@@ -41,6 +41,8 @@ export class EmulatedCluster implements Cluster, HostedClient {
   private confirmed: number
   private cancelRenewal: (() => void) | undefined
   private service: ServiceRegistration | undefined
+  /** as told last, be it before the registration */
+  private serviceStatus: Readonly<Record<string, string>> = {}
   private closing: Promise<void> | undefined
 
   constructor(
@@ -186,12 +188,14 @@ export class EmulatedCluster implements Cluster, HostedClient {
   async registerService(service: string, daemon: string, metadata: Readonly<Record<string, string>>): Promise<void> {
     this.assertOpen('register service')
     if (this.service) throw this.error(Errno.EEXIST, 'register service')
-    this.service = new ServiceRegistration(this.host, { service, daemon, instanceId: this.instanceId, address: this.client.address, metadata })
+    const { instanceId, client } = this
+    this.service = new ServiceRegistration(this.host, { service, daemon, instanceId, address: client.address, metadata, status: this.serviceStatus })
     await this.direct('register service', () => this.service!.store())
   }
 
   async updateServiceStatus(status: Readonly<Record<string, string>>): Promise<void> {
     this.assertOpen('update service status')
+    this.serviceStatus = status
     await this.direct('update service status', () => this.service?.update(status))
   }
 

@@ -22,11 +22,11 @@ export class ServiceRegistration {
 
   constructor(
     private readonly host: Host,
-    daemon: { service: string; daemon: string; instanceId: bigint; address: string; metadata: Readonly<Record<string, string>> },
+    registered: Pick<ServiceRecord, 'service' | 'daemon' | 'address' | 'metadata' | 'status'> & { instanceId: bigint },
   ) {
-    const { service, metadata, address } = daemon
+    const { instanceId, ...daemon } = registered
     const now = host.clock.now()
-    this.record = { service, daemon: daemon.daemon, gid: Number(daemon.instanceId), address, started: now, metadata, status: {}, statusTime: now }
+    this.record = { ...daemon, gid: Number(instanceId), started: now, statusTime: now }
   }
 
   private get key(): string {
