@@ -54,6 +54,8 @@ export class StatusUpdater {
       mirrorUuid: string
       clock: Clock
       log: Log
+      /** called when statuses could not be written; they are tried again */
+      onFailure?(): void
     },
   ) {}
 
@@ -143,6 +145,7 @@ export class StatusUpdater {
       } catch (error) {
         if (isErrno(error, EBLOCKLISTED)) throw error
         this.options.log.warn({ err: error }, 'cannot write image statuses')
+        this.options.onFailure?.()
         for (const [globalImageId] of batch.set) this.markDirty(globalImageId)
         for (const globalImageId of batch.remove) this.markDirty(globalImageId)
         complete = false
