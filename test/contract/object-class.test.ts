@@ -14,7 +14,7 @@ import { expiringLocks, lockMask, objectKinds, type ObjectKind } from '../suppor
 import { Choices, Comparison, inputOf, Side, type AnyMethod, type Step } from '../support/class-comparison.ts'
 import { emulatorFor } from '../support/emulated.ts'
 import { RbdClient } from '../support/rbd.ts'
-import type { knownDivergences } from './known-divergences.ts'
+import type { knownClassDivergences } from './known-divergences.ts'
 
 const pool = `object-class-${process.pid}`
 const clients = 2
@@ -108,7 +108,7 @@ describeCeph('object classes: emulated and of a real OSD', (pair) => {
 
   it('locks expire alike', () => comparison.run('expiry', 'expiry', expiringLocks(), lockMask))
 
-  it.each<[keyof typeof knownDivergences, () => Promise<string[]>]>([
+  it.each<[keyof typeof knownClassDivergences, () => Promise<string[]>]>([
     ['classEnumerations', () => onBoth((io) => io.exec('enumeration', 'rbd', 'mirror_image_set', unknownImageState))],
     [
       'cutObjectMap',
