@@ -18,8 +18,7 @@ export class RemoteClient {
     private readonly journal: Journal,
     private readonly id: string,
     private current: MirrorPeerClientMeta,
-    /** the journal did not know this site before: what was written until now may be trimmed already */
-    readonly isNew: boolean,
+    private unknown: boolean,
   ) {}
 
   /** Registers the client if there is none (image_replayer/PrepareRemoteImageRequest.cc). `localImageId` is '' without a local image. */
@@ -43,6 +42,11 @@ export class RemoteClient {
     } catch (error) {
       if (!isErrno(error, Errno.ENOENT, Errno.EEXIST)) throw error
     }
+  }
+
+  /** The journal did not know this site before: what was written until now may be trimmed already, unless a first copy brings it. */
+  get isNew(): boolean {
+    return this.unknown
   }
 
   get meta(): MirrorPeerClientMeta {
@@ -72,6 +76,7 @@ export class RemoteClient {
 
   /** Begins anew, for a local image that is to be made and copied (journal/CreateLocalImageRequest.cc). */
   async startOver(localImageId: string): Promise<void> {
+    this.unknown = false
     await unregisterClient(this.journal.metadata, this.id)
     this.current = metaOf(localImageId, 'syncing')
     await this.register()
