@@ -3,6 +3,7 @@ import { describeCeph } from '../support/ceph.ts'
 import { contentDigest, expectSameContent } from '../support/compare.ts'
 import { MIB, mirrorAndCompare, scribble, startDaemon } from '../support/e2e.ts'
 import { createMirroredPool, isPrimarySnapshot, replicaSnapshot, waitForState } from '../support/mirroring.ts'
+import { snapshotImage } from '../support/scenario.ts'
 import { waitFor } from '../support/wait.ts'
 
 const POOL = 'crash'
@@ -11,16 +12,7 @@ const KILLS = 4
 describeCeph('a daemon that is killed', (pair) => {
   beforeAll(() => createMirroredPool(pair.a, pair.b, POOL))
 
-  async function newImage(name: string, size: string): Promise<string> {
-    const spec = `${POOL}/${name}`
-    const { a } = await pair.connect()
-    await pair.a.rbd('create', spec, '--size', size)
-    await a.with(spec, 'write', async (image) => {
-      await scribble(image)
-      await image.enableMirroring('snapshot')
-    })
-    return spec
-  }
+  const newImage = (name: string, size: string) => snapshotImage(pair, `${POOL}/${name}`, { size })
 
   it('at any moment, under load, again and again: the next one goes on, and what is said to be complete is', async () => {
     const { a, b } = await pair.connect()
@@ -87,7 +79,7 @@ describeCeph('a daemon that is killed', (pair) => {
     await mirrorAndCompare(pair, spec)
     await waitForState(pair.b, spec, 'up+replaying')
     await first.kill()
-    // The dead daemon's watch times out after 30 s; a clean stop takes it away at once.
+    // The dead daemon's watch has to time out; a clean stop takes it away at once.
     await using second = startDaemon(pair)
     await mirrorAndCompare(pair, spec)
     await waitForState(pair.b, spec, 'up+replaying')

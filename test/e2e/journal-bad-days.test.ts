@@ -1,36 +1,20 @@
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
 import { getId } from '../../src/cls/rbd/client.ts'
 import { WriteOperation } from '../../src/rados/operation.ts'
 import { describeCeph } from '../support/ceph.ts'
-import type { MirrorDaemon } from '../support/daemon.ts'
 import { scribble, startDaemon } from '../support/e2e.ts'
 import { expectReplayed, journalStatus, waitForReplay } from '../support/journal.ts'
-import { createMirroredPool, waitForState } from '../support/mirroring.ts'
+import { waitForState } from '../support/mirroring.ts'
 import { RbdClient } from '../support/rbd.ts'
+import { journalImage, mirroring } from '../support/scenario.ts'
 import { waitFor } from '../support/wait.ts'
 
 const POOL = 'journal-bad'
 
 describeCeph('journal mode, bad days', (pair) => {
-  let daemon: MirrorDaemon
+  const scenario = mirroring(() => pair, [POOL])
 
-  beforeAll(async () => {
-    await createMirroredPool(pair.a, pair.b, POOL)
-    daemon = startDaemon(pair)
-    await daemon.waitUntilUp()
-  })
-
-  afterAll(async () => {
-    if (daemon.running) await daemon.stop()
-  })
-
-  async function mirroredImage(name: string): Promise<string> {
-    const spec = `${POOL}/${name}`
-    await pair.a.rbd('create', spec, '--size', '16M', '--image-feature', 'exclusive-lock,journaling', '--journal-object-size', '1M')
-    await pair.a.rbd('mirror', 'image', 'enable', spec, 'journal')
-    await waitForState(pair.b, spec, 'up+replaying')
-    return spec
-  }
+  const mirroredImage = (name: string) => journalImage(pair, `${POOL}/${name}`, { features: 'exclusive-lock,journaling' })
 
   const write = async (spec: string) => {
     const { a } = await pair.connect()
@@ -44,7 +28,7 @@ describeCeph('journal mode, bad days', (pair) => {
     const other = await mirroredImage('sound')
     await write(spec)
     await waitForReplay(pair.a, spec)
-    await daemon.stop()
+    await scenario.daemon.stop()
     const before = (await mirrorClient(spec)).commit_position.object_positions[0]!
     await write(spec)
     await write(other)
@@ -60,8 +44,8 @@ describeCeph('journal mode, bad days', (pair) => {
       const { size } = await io.stat(oid)
       await io.write(oid, new WriteOperation().write(size - 60, Buffer.from('damage')))
     }
-    daemon = startDaemon(pair)
-    await daemon.waitUntilUp()
+    scenario.daemon = startDaemon(pair)
+    await scenario.daemon.waitUntilUp()
     const status = await waitForState(pair.b, spec, 'up+error', /corrupt entry in journal_data\.\S+ at byte \d+/)
     expect(status.description).toContain(prefix)
     expect((await mirrorClient(spec)).commit_position.object_positions[0]!.tag_tid).toBeGreaterThanOrEqual(before.tag_tid)

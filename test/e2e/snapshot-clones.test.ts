@@ -1,8 +1,7 @@
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
 import { describeCeph } from '../support/ceph.ts'
-import type { MirrorDaemon } from '../support/daemon.ts'
-import { expectSameUserSnapshots, mirrorAndCompare, scribble, startDaemon } from '../support/e2e.ts'
-import { createMirroredPool } from '../support/mirroring.ts'
+import { expectSameUserSnapshots, mirrorAndCompare, scribble } from '../support/e2e.ts'
+import { mirroring } from '../support/scenario.ts'
 
 const POOL = 'clones'
 
@@ -12,17 +11,7 @@ interface CloneInfo {
 }
 
 describeCeph('clones in snapshot mode', (pair) => {
-  let daemon: MirrorDaemon
-
-  beforeAll(async () => {
-    await createMirroredPool(pair.a, pair.b, POOL)
-    daemon = startDaemon(pair)
-    await daemon.waitUntilUp()
-  })
-
-  afterAll(async () => {
-    if (daemon.running) await daemon.stop()
-  })
+  mirroring(() => pair, [POOL])
 
   const infoOf = (site: 'a' | 'b', spec: string) => pair[site].rbdJson<CloneInfo>('info', spec)
 

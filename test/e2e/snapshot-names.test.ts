@@ -1,35 +1,23 @@
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
 import { describeCeph } from '../support/ceph.ts'
-import type { MirrorDaemon } from '../support/daemon.ts'
-import { expectSameUserSnapshots, mirrorAndCompare, scribble, startDaemon } from '../support/e2e.ts'
-import { createMirroredPool, waitForSync } from '../support/mirroring.ts'
+import { expectSameUserSnapshots, mirrorAndCompare, scribble } from '../support/e2e.ts'
+import { waitForSync } from '../support/mirroring.ts'
+import { mirroring, snapshotImage } from '../support/scenario.ts'
 
 const POOL = 'names'
 
 describeCeph('names in snapshot mode', (pair) => {
-  let daemon: MirrorDaemon
-
-  beforeAll(async () => {
-    await createMirroredPool(pair.a, pair.b, POOL)
-    daemon = startDaemon(pair)
-    await daemon.waitUntilUp()
-  })
-
-  afterAll(async () => {
-    if (daemon.running) await daemon.stop()
-  })
+  mirroring(() => pair, [POOL])
 
   async function mirroredImage(name: string): Promise<string> {
-    const { a } = await pair.connect()
-    const spec = `${POOL}/${name}`
-    await pair.a.rbd('create', spec, '--size', '16M')
-    await a.with(spec, 'write', async (image) => {
-      await scribble(image)
-      await image.createSnapshot('one')
-      await scribble(image, { count: 4 })
-      await image.createSnapshot('two')
-      await scribble(image, { count: 4 })
-      await image.enableMirroring('snapshot')
+    const spec = await snapshotImage(pair, `${POOL}/${name}`, {
+      fill: async (image) => {
+        await scribble(image)
+        await image.createSnapshot('one')
+        await scribble(image, { count: 4 })
+        await image.createSnapshot('two')
+        await scribble(image, { count: 4 })
+      },
     })
     await mirrorAndCompare(pair, spec)
     return spec

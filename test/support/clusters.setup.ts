@@ -9,6 +9,9 @@ declare module 'vitest' {
   }
 }
 
+/** The service map is told of changes every second rather than every five, and the watches of who was killed end after 10 s rather than 30. */
+const QUICK = { mgr_stats_period: '1', osd_client_watch_timeout: '10' }
+
 /**
  * One pair of real clusters for the whole run. Where Ceph is not installed the tests are skipped and say so;
  * RBD_MIRROR_REQUIRE_CEPH=1 makes that a failure. RBD_MIRROR_CLUSTERS=FOLDER uses a pair that runs already (see PAIR_NAMES).
@@ -27,7 +30,7 @@ export default async function setup(project: TestProject): Promise<(() => Promis
     project.provide('ceph', { folder: running })
     return undefined
   }
-  const pair = await ClusterPair.start()
+  const pair = await ClusterPair.start({ options: QUICK })
   project.provide('ceph', { folder: pair.folder })
   return () => pair.close()
 }
