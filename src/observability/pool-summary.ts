@@ -17,7 +17,7 @@ export interface PoolSummary {
 }
 
 /** Images between two breaths of the event loop. */
-const IMAGES_PER_CHUNK = 2000
+const IMAGES_PER_CHUNK = 1000
 
 /** Goes once through the table, without keeping others waiting. */
 export async function summarize(metrics: Metrics): Promise<PoolSummary[]> {

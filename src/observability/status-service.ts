@@ -1,7 +1,9 @@
 import type { Exposition } from './exposition.ts'
 import type { Answer, Route } from './http-server.ts'
+import type { ImageMetrics } from './metrics.ts'
+import { SharedLook } from './shared-look.ts'
 import { eventStream } from './status-stream.ts'
-import { imagePage, statusView, type StatusSource } from './status-view.ts'
+import { imagePage, sortedImages, statusView, type ImageOrder, type StatusSource } from './status-view.ts'
 
 export interface Health {
   ok: boolean
@@ -21,6 +23,8 @@ export interface StatusServiceOptions extends StatusSource {
 
 const MAX_STREAMS = 16
 const MAX_SCRAPES = 8
+/** How old may be what is shown to those who watch. */
+const WATCHED_MS = 900
 
 const plain = 'text/plain; charset=utf-8'
 const json = (value: unknown): Answer => ({ type: 'application/json', body: `${JSON.stringify(value)}\n` })
@@ -55,6 +59,14 @@ export function statusRoutes(options: StatusServiceOptions): Record<string, Rout
   const { metrics } = options
   const streams = new Places(MAX_STREAMS)
   const scrapes = new Places(MAX_SCRAPES)
+  // what all who watch see, whatever page of it: made once for them
+  const status = new SharedLook(() => statusView(options), metrics.clock, WATCHED_MS)
+  const orders = new Map<ImageOrder, SharedLook<readonly ImageMetrics[]>>()
+  const sorted = (order: ImageOrder) => {
+    let look = orders.get(order)
+    if (!look) orders.set(order, (look = new SharedLook(() => sortedImages(metrics, order), metrics.clock, WATCHED_MS)))
+    return look.get()
+  }
   const probe = ({ ok, detail }: Health): Answer => ({ status: ok ? 200 : 503, type: plain, body: `${detail}\n` })
 
   /** Whatever happens before the pieces are taken gives the place back. */
@@ -87,8 +99,8 @@ export function statusRoutes(options: StatusServiceOptions): Record<string, Rout
     '/api/images': async (query) => json(await imagePage(metrics, query)),
     '/api/stream': (query, gone) =>
       placed(streams, 'streams', gone, async () => {
-        await imagePage(metrics, query) // a bad query is told before the stream begins
-        const look = async () => ({ status: await statusView(options, query), images: await imagePage(metrics, query) })
+        await imagePage(metrics, query, sorted) // a bad query is told before the stream begins
+        const look = async () => ({ status: await status.get(), images: await imagePage(metrics, query, sorted) })
         return { type: 'text/event-stream', body: eventStream(look, metrics.clock, gone) }
       }),
   }

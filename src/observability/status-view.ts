@@ -111,7 +111,7 @@ const MAX_PAGE = 500
 const DEFAULT_PAGE = 50
 const MAX_EVENTS = 200
 const EVENTS_SHOWN = 30
-const IMAGES_PER_CHUNK = 2000
+const IMAGES_PER_CHUNK = 1000
 
 const severity: Record<HealthLevel, number> = { ok: 0, warning: 1, error: 2 }
 
@@ -165,37 +165,63 @@ function poolView({ labels, images, states, health, worstLag, bytesPerSecond, ..
 }
 
 /** What pages are sorted by: larger keys come first, then the name decides. */
-const orders: Readonly<Record<string, (image: ImageMetrics, now: number) => number>> = {
-  trouble: (image, now) => severity[image.health().level] * 1e12 + (image.lagSeconds(now) ?? 0),
+const orders = {
+  trouble: (image: ImageMetrics, now: number) => severity[image.health().level] * 1e12 + (image.lagSeconds(now) ?? 0),
   name: () => 0,
-  lag: (image, now) => image.lagSeconds(now) ?? -1,
-  rate: (image) => image.bytesPerSecond,
-  progress: (image) => image.syncProgress ?? -1,
-  errors: (image) => image.errors,
+  lag: (image: ImageMetrics, now: number) => image.lagSeconds(now) ?? -1,
+  rate: (image: ImageMetrics) => image.bytesPerSecond,
+  progress: (image: ImageMetrics) => image.syncProgress ?? -1,
+  errors: (image: ImageMetrics) => image.errors,
+} satisfies Record<string, (image: ImageMetrics, now: number) => number>
+
+/** The orders in which images may be asked for. */
+export type ImageOrder = keyof typeof orders
+
+/** @throws BadQuery */
+export function orderOf(query: URLSearchParams): ImageOrder {
+  const order = query.get('sort') || 'trouble'
+  if (!Object.hasOwn(orders, order)) throw new BadQuery(`sort is one of ${Object.keys(orders).join(', ')}`)
+  return order as ImageOrder
+}
+
+/** All images in that order, as they are now. */
+export async function sortedImages(metrics: Metrics, order: ImageOrder): Promise<ImageMetrics[]> {
+  const keyOf = orders[order]
+  const now = metrics.clock.now() / 1000
+  const rows: { image: ImageMetrics; key: number; spec: string }[] = []
+  for (const image of [...metrics.images]) {
+    if (rows.push({ image, key: keyOf(image, now), spec: imageSpec(image) }) % IMAGES_PER_CHUNK === 0) await setImmediate()
+  }
+  rows.sort((a, b) => b.key - a.key || compare(a.spec, b.spec))
+  return rows.map(({ image }) => image)
 }
 
 /**
  * A page of images: the filters of {@link imageFilter}, `sort` (trouble, name, lag, rate, progress, errors), `offset` and `limit`.
  *
+ * @param sorted who has sorted them just now; those that are gone since are left out
  * @throws BadQuery
  */
-export async function imagePage(metrics: Metrics, query: URLSearchParams): Promise<ImagePage> {
-  const order = query.get('sort') || 'trouble'
-  const keyOf = Object.hasOwn(orders, order) ? orders[order]! : undefined
-  if (!keyOf) throw new BadQuery(`sort is one of ${Object.keys(orders).join(', ')}`)
+export async function imagePage(
+  metrics: Metrics,
+  query: URLSearchParams,
+  sorted: (order: ImageOrder) => Promise<readonly ImageMetrics[]> = (order) => sortedImages(metrics, order),
+): Promise<ImagePage> {
+  const order = orderOf(query)
   const offset = numberIn(query, 'offset', 0, Number.MAX_SAFE_INTEGER)
   const limit = numberIn(query, 'limit', DEFAULT_PAGE, MAX_PAGE)
   const filter = imageFilter(query)
   const now = metrics.clock.now() / 1000
-  const rows: { image: ImageMetrics; key: number; spec: string }[] = []
+  const shown: ImageMetrics[] = []
+  let matching = 0
   let seen = 0
-  for (const image of [...metrics.images]) {
+  for (const image of await sorted(order)) {
     if (++seen % IMAGES_PER_CHUNK === 0) await setImmediate()
-    if (filter.matches(image)) rows.push({ image, key: keyOf(image, now), spec: imageSpec(image) })
+    if (!metrics.images.has(image) || !filter.matches(image)) continue
+    if (matching >= offset && shown.length < limit) shown.push(image)
+    matching++
   }
-  rows.sort((a, b) => b.key - a.key || compare(a.spec, b.spec))
-  const shown = rows.slice(offset, offset + limit)
-  return { matching: rows.length, total: metrics.images.size, offset, images: shown.map(({ image }) => imageView(image, now)) }
+  return { matching, total: metrics.images.size, offset, images: shown.map((image) => imageView(image, now)) }
 }
 
 function imageView(image: ImageMetrics, now: number): ImageView {
