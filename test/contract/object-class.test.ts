@@ -10,7 +10,9 @@ import { RadosError } from '../../src/rados/errors.ts'
 import type { IoCtx } from '../../src/rados/io-ctx.ts'
 import { WriteOperation } from '../../src/rados/operation.ts'
 import { describeCeph } from '../support/ceph.ts'
-import { expiringLocks, lockMask, objectKinds, type ObjectKind } from '../support/class-calls.ts'
+import { objectKinds } from '../support/class-calls/kinds.ts'
+import { expiringLocks, locks } from '../support/class-calls/locks.ts'
+import type { ObjectKind } from '../support/class-calls/shared.ts'
 import { Choices, Comparison, inputOf, Side, type AnyMethod, type Step } from '../support/class-comparison.ts'
 import { emulatorFor } from '../support/emulated.ts'
 import { RbdClient } from '../support/rbd.ts'
@@ -106,7 +108,7 @@ describeCeph('object classes: emulated and of a real OSD', (pair) => {
     })
   })
 
-  it('locks expire alike', () => comparison.run('expiry', 'expiry', expiringLocks(), lockMask))
+  it('locks expire alike', () => comparison.run('expiry', 'expiry', expiringLocks(), locks.mask))
 
   it.each<[keyof typeof knownClassDivergences, () => Promise<string[]>]>([
     ['classEnumerations', () => onBoth((io) => io.exec('enumeration', 'rbd', 'mirror_image_set', unknownImageState))],
