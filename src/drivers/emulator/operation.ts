@@ -69,7 +69,7 @@ export class Operation {
     if (!writes && !at) throw new RadosError(Errno.ENOENT, { op: 'open' })
     this.reader = new ObjectReader(environment.engine, environment.client, target.id, revision, seen)
     this.version = at?.clone?.version ?? view.version
-    this.mutation = new Mutation(at?.clone ? { ...head!, ...at.clone } : head, this.version, target.context)
+    this.mutation = new Mutation(at?.clone ? { ...head!, ...at.clone, exists: true } : head, this.version, target.context)
   }
 
   snapSetSeq(): bigint {
