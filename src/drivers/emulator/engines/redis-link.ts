@@ -51,6 +51,7 @@ export function parseAddress(url: string): RedisAddress {
 export class RedisLink {
   private readonly client: Redis
   private lastError: string | undefined
+  private wrongDatabase = false
   private closed = false
   private readonly waiting = new Set<() => void>()
 
@@ -68,10 +69,14 @@ export class RedisLink {
       enableOfflineQueue: false,
       autoResendUnfulfilledCommands: false,
       autoResubscribe: false,
-      maxRetriesPerRequest: null,
+      maxRetriesPerRequest: 0, // requests fail as soon as their connection does
       retryStrategy: (times) => Math.min(FIRST_RECONNECT_MS * times, SLOWEST_RECONNECT_MS),
     })
-    this.client.on('error', (error: Error) => (this.lastError = error.message))
+    this.client.on('error', (error: Error) => {
+      this.lastError = error.message
+      // ioredis would go on, with another database than the one that was asked for.
+      if (error instanceof ReplyError && (error as Error & { command?: { name?: string } }).command?.name === 'select') this.wrongDatabase = true
+    })
     this.client.on('ready', () => this.wake())
   }
 
@@ -82,6 +87,7 @@ export class RedisLink {
     try {
       const late = new Promise<never>((_, reject) => (timer = setTimeout(() => reject(new Error('no answer')), CONNECT_MS)))
       await Promise.race([link.client.connect(), late])
+      if (link.wrongDatabase) throw new Error(link.lastError)
       return link
     } catch (error) {
       link.close()
@@ -146,6 +152,7 @@ export class RedisLink {
     for (;;) {
       let refused: Error | undefined
       if (this.closed) throw this.error(Errno.ESHUTDOWN, 'closed')
+      if (this.wrongDatabase) throw this.error(Errno.EIO, 'the server does not let us select the database any more')
       if (this.client.status === 'ready') {
         try {
           return await ask()

@@ -1,6 +1,6 @@
 import { aliveKey, mailChannel, mailKey } from './redis-keys.ts'
 import type { RedisLink } from './redis-link.ts'
-import { DELIVER } from './redis-scripts.ts'
+import { DELIVER, DISCARD } from './redis-scripts.ts'
 
 /** For how long others take this process for alive after it said so. */
 export const ALIVE_MS = 60_000
@@ -107,7 +107,11 @@ export class RedisMail {
       for (const message of messages) this.take(message)
       if (messages.length === 0) return
       try {
-        await this.link.command('LTRIM', key, messages.length, -1)
+        await this.link.run(
+          DISCARD,
+          [key],
+          messages.map((message) => message.subarray(0, HEADER)),
+        )
       } catch {
         return // what is fetched again is known by its number
       }

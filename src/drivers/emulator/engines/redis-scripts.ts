@@ -302,3 +302,12 @@ redis.call('PEXPIRE', KEYS[2], ARGV[3])
 redis.call('PUBLISH', ARGV[1], '')
 return 1
 `)
+
+/** KEYS mail. ARGV the first bytes of messages that have been read, in order: they go, once, however often this runs. */
+export const DISCARD = script(`
+for _, start in ipairs(ARGV) do
+  local message = redis.call('LINDEX', KEYS[1], 0)
+  if message and string.sub(message, 1, #start) == start then redis.call('LPOP', KEYS[1]) end
+end
+return 1
+`)
