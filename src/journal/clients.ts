@@ -48,3 +48,9 @@ export async function commitPosition(metadata: JournalMetadata, clientId: string
   await cls.clientCommit.call(metadata.io, metadata.oid, { id: clientId, commitPosition: { objectPositions: [...positions] } })
   void metadata.notify()
 }
+
+/** A client that is disconnected no longer keeps the journal from being trimmed. */
+export async function updateClientState(metadata: JournalMetadata, clientId: string, state: Client['state']): Promise<void> {
+  await cls.clientUpdateState.call(metadata.io, metadata.oid, { id: clientId, state })
+  await metadata.notify()
+}

@@ -1,6 +1,5 @@
 import { once } from 'node:events'
-import { read, writeSync } from 'node:fs'
-import { promisify } from 'node:util'
+import { writeSync } from 'node:fs'
 
 /** Where a command's words go and where piped-in data comes from; tests put their own in its place. */
 export interface Terminal {
@@ -43,15 +42,24 @@ function writeError(text: string): void {
   }
 }
 
-const readDescriptor = promisify(read)
+/** Standard input as it comes: it may be a pipe that has nothing yet. */
+let chunks: AsyncIterator<Buffer> | undefined
+let unread: Buffer = Buffer.alloc(0)
 
 async function readInput(max: number): Promise<Buffer> {
-  const buffer = Buffer.allocUnsafe(max)
+  chunks ??= process.stdin[Symbol.asyncIterator]() as AsyncIterator<Buffer>
+  const parts: Buffer[] = []
   let length = 0
   while (length < max) {
-    const { bytesRead } = await readDescriptor(0, buffer, length, max - length, null)
-    if (bytesRead === 0) break
-    length += bytesRead
+    if (unread.length === 0) {
+      const next = await chunks.next()
+      if (next.done) break
+      unread = next.value
+    }
+    const part = unread.subarray(0, max - length)
+    unread = unread.subarray(part.length)
+    parts.push(part)
+    length += part.length
   }
-  return buffer.subarray(0, length)
+  return parts.length === 1 ? parts[0]! : Buffer.concat(parts)
 }
