@@ -66,12 +66,18 @@ describeCeph('resync in journal mode', (pair) => {
   }
 
   it('moves what differs into the same image, and the roles change afterwards without what was given up coming back', async () => {
+    await using other = startDaemon(pair, { site: 'a' })
     const spec = await mirrored('split')
     const { a, b } = await pair.connect()
     const before = await idOf(spec)
     const common = (await b.with(spec, 'read-only', (image) => image.snapshots())).find(({ name }) => name === 'common')!
     await split(spec)
-    await waitForState(pair.b, spec, 'up+error', /^split-brain/)
+    await waitForState(
+      pair.b,
+      spec,
+      'up+error',
+      /^split-brain detected: .*; this site was primary until its demotion \(tag \d+\), and has written \d+ entries under tag \d+; the other site is primary, by tag \d+.*, and has written \d+ entries under tag/,
+    )
     const givenUp = await b.with(spec, 'read-only', contentDigest)
     await daemon.setOption('rbd_mirror_resync_keep_snapshot', 'true')
     await pair.b.rbd('mirror', 'image', 'resync', spec)
@@ -98,7 +104,6 @@ describeCeph('resync in journal mode', (pair) => {
     await pair.a.rbd('mirror', 'image', 'demote', spec)
     await waitForState(pair.b, spec, 'up+unknown', /remote image/)
     await waitFor('the promotion', async () => (await pair.b.tryRbd(['mirror', 'image', 'promote', spec])).code === 0)
-    await using other = startDaemon(pair, { site: 'a' })
     await b.with(spec, 'write', (image) => scribble(image))
     await waitForState(pair.a, spec, 'up+replaying')
     await expectReplayed(pair, spec, { from: 'b' })

@@ -78,7 +78,12 @@ describeCeph('resync in snapshot mode', (pair) => {
     const before = await idOf(spec)
     const common = (await b.with(spec, 'read-only', (image) => image.snapshots())).find(({ name }) => name === 'common')!
     await split(spec)
-    await waitForState(pair.b, spec, 'up+error', /^split-brain/)
+    await waitForState(
+      pair.b,
+      spec,
+      'up+error',
+      /^split-brain: this site was promoted at \S+Z \(snapshot \d+\), and has written at most \d+ MiB \(\d objects\) until .*; the other site was primary all the time, and has written at most \d+ MiB \(\d objects\) until /,
+    )
     await pair.b.rbd('mirror', 'image', 'resync', spec)
     const { last_snapshot_bytes } = await resynced(spec)
     expect(last_snapshot_bytes).toBeGreaterThan(0)

@@ -20,6 +20,7 @@ export interface JournalObservation {
 }
 
 export type JournalDecision =
+  /** a split-brain with the mere reason, of which more may be told */
   | { type: 'end'; end: ReplayEnd }
   /** The first copy has to be made, or to be gone on with. */
   | { type: 'sync' }
@@ -36,7 +37,7 @@ export function decideReplay(observation: JournalObservation): JournalDecision {
   const resync = observation.resyncRequested || (client.state === 'disconnected' && resyncAfterDisconnect)
   if (resync) return decideResync(observation)
   if (client.meta.imageId !== localImageId) {
-    return end({ type: 'splitBrain', reason: 'split-brain detected' })
+    return end({ type: 'splitBrain', reason: `the remote journal knows another image of this site (${client.meta.imageId})` })
   }
   const followsRemote = localTag.mirrorUuid === sites.remoteMirrorUuid
   if (client.isNew && followsRemote) {
@@ -46,7 +47,7 @@ export function decideReplay(observation: JournalObservation): JournalDecision {
   const syncing = client.meta.state === 'syncing'
   if (!(syncing && followsRemote)) {
     const link = linkTags(localTag, remoteTags, sites)
-    if (link.type === 'splitBrain') return end({ type: 'splitBrain', reason: 'split-brain detected' })
+    if (link.type === 'splitBrain') return end(link)
   }
   if (client.state === 'disconnected') return end({ type: 'disconnected' })
   return syncing && followsRemote ? { type: 'sync' } : { type: 'replay', markReplaying: syncing }

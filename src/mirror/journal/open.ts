@@ -3,7 +3,7 @@ import { Journal, type JournalOptions } from '../../journal/journal.ts'
 import { Errno } from '../../rados/errors.ts'
 import { generateImageId } from '../../rbd/create-image.ts'
 import { Image, type ImageOptions } from '../../rbd/image.ts'
-import { createImageJournal, ImageJournal, loadHistory } from '../../rbd/journal/image-journal.ts'
+import { createImageJournal, IMAGE_CLIENT_ID, ImageJournal, loadHistory } from '../../rbd/journal/image-journal.ts'
 import { standardLockPolicy, type LockPolicy } from '../../rbd/lock-policy.ts'
 import { RBD_MIRRORING } from '../../rbd/names.ts'
 import { encodeMirroringMessage } from '../../rbd/notify/mirroring-messages.ts'
@@ -13,6 +13,7 @@ import type { ImageContext, LocalSide } from '../image-context.ts'
 import type { BootstrapEnd, ReplayEnd } from '../replayer.ts'
 import { describing } from '../snapshot/image-sync.ts'
 import { JournalResync } from '../resync/journal-resync.ts'
+import { journalSplitBrain } from '../split-brain/journal-cause.ts'
 import { decideReplay } from './decide-replay.ts'
 import { EventApplier } from './event-applier.ts'
 import { loadImageSettings } from './image-settings.ts'
@@ -89,6 +90,11 @@ async function prepare(context: ImageContext, target: JournalTarget, opened: Ope
     resyncMode: context.options.resyncMode,
   })
   context.log.debug({ decision: decision.type, ...(decision.type === 'end' && { end: decision.end.type }) }, 'journal replay decided')
+  if (decision.type === 'end' && decision.end.type === 'splitBrain') {
+    const ours = { tags: [localJournal.ownership], committed: localJournal.committed }
+    const theirs = { tags: remoteTags, committed: remoteJournal.client(IMAGE_CLIENT_ID)?.commitPosition.objectPositions ?? [] }
+    return giveUp(context, opened, { type: 'splitBrain', reason: journalSplitBrain(decision.end.reason, ours, theirs) })
+  }
   if (decision.type === 'end') return giveUp(context, opened, decision.end)
   if (decision.type === 'replay' && decision.markReplaying) await client.update({ state: 'replaying' })
   const writer = new WindowWriter(local, context.limits.byteBudget, context.throttle && throttledUntil(context.throttle, signal))

@@ -18,6 +18,7 @@ import { removeSnapshot } from '../../rbd/operations/snapshot-remove.ts'
 import type { ImageContext } from '../image-context.ts'
 import { takeImageLock } from '../image-lock.ts'
 import type { Replayer, ReplayEnd } from '../replayer.ts'
+import { snapshotSplitBrain } from '../split-brain/snapshot-cause.ts'
 import { describing, ImageSync, NO_IMAGE_STATE, SyncFailure, type SyncStep } from './image-sync.ts'
 import { mustStop, planNext, type Observation, type Step } from './plan.ts'
 import { ReplayStatus } from './replay-status.ts'
@@ -162,6 +163,7 @@ export class SnapshotReplayer implements Replayer {
       const observation = await this.observe(signal)
       const step = planNext(observation)
       this.context.log.debug({ step: step.type }, 'planned')
+      if (step.type === 'splitBrain') return { type: 'splitBrain', reason: await this.causeOf(step.reason, signal) }
       if (isOutcome(step)) return endOf(step)
       if (this.lockRequested) return await this.afterLockRequest(signal)
       if (step.type === 'idle') {
@@ -175,6 +177,19 @@ export class SnapshotReplayer implements Replayer {
       }
       if (this.isStuck(step)) return { type: 'transient', reason: `replay makes no progress (${step.type})` }
       await this.act(step, signal)
+    }
+  }
+
+  private async causeOf(reason: string, signal: AbortSignal): Promise<string> {
+    const { local, remote, context } = this
+    try {
+      const uuids = { localMirrorUuid: context.local.mirrorUuid, remoteMirrorUuid: context.remote.mirrorUuid, mirrorPeerUuid: context.remote.mirrorPeerUuid }
+      return await snapshotSplitBrain(reason, { local, remote, ...uuids }, signal)
+    } catch (error) {
+      signal.throwIfAborted()
+      // that they differ is certain, whatever keeps us from telling more
+      context.log.debug({ err: error }, 'cannot tell the cause of a split-brain')
+      return reason
     }
   }
 
