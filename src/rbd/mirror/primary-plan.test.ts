@@ -5,7 +5,7 @@ import { zeroTime } from '../../encoding/codec.ts'
 import type { ImageSnapshot } from '../header.ts'
 import { nextUnlink, planPromotion, primarySnapshotRefusal } from './primary-plan.ts'
 
-type Short = 'primary' | 'demoted' | 'replica' | 'partial' | 'replica-demoted' | 'partial-demoted' | 'user'
+type Short = 'primary' | 'demoted' | 'replica' | 'partial' | 'replica-demoted' | 'partial-demoted' | 'orphan' | 'user'
 
 const states: Record<Exclude<Short, 'user'>, [MirrorSnapshotNamespace['state'], boolean]> = {
   primary: ['primary', true],
@@ -14,6 +14,7 @@ const states: Record<Exclude<Short, 'user'>, [MirrorSnapshotNamespace['state'], 
   partial: ['non-primary', false],
   'replica-demoted': ['non-primary-demoted', true],
   'partial-demoted': ['non-primary-demoted', false],
+  orphan: ['non-primary', true],
 }
 
 /** Oldest first; ids count from 1. */
@@ -22,7 +23,7 @@ function snapshots(...shorts: Short[]): ImageSnapshot[] {
     const rest = { id: BigInt(index + 1), name: `s${index}`, size: 0, flags: 0n, protection: 'unprotected' as const, timestamp: zeroTime, childCount: 0, parentOverlap: undefined }
     if (short === 'user') return { ...rest, namespace: { type: 'user' } }
     const [state, complete] = states[short]
-    const namespace: MirrorSnapshotNamespace = { type: 'mirror', state, complete, mirrorPeerUuids: new Set(), primaryMirrorUuid: '', primarySnapId: NO_SNAP, lastCopiedObjectNumber: 0, snapSeqs: new Map() }
+    const namespace: MirrorSnapshotNamespace = { type: 'mirror', state, complete, mirrorPeerUuids: new Set(), primaryMirrorUuid: state.startsWith('non') && short !== 'orphan' ? 'them' : '', primarySnapId: NO_SNAP, lastCopiedObjectNumber: 0, snapSeqs: new Map() }
     return { ...rest, namespace }
   }).reverse()
 }
@@ -33,13 +34,17 @@ describe('what a promotion has to do', () => {
     [['user'], { type: 'promote' }],
     [['demoted'], { type: 'promote' }],
     [['replica', 'replica-demoted'], { type: 'promote' }],
-    [['replica'], { type: 'forcePromote', rollBackTo: undefined }],
-    [['replica', 'user'], { type: 'forcePromote', rollBackTo: undefined }],
-    [['replica', 'partial'], { type: 'forcePromote', rollBackTo: 1n }],
-    [['demoted', 'user', 'partial'], { type: 'forcePromote', rollBackTo: 1n }],
-    [['replica', 'partial', 'partial'], { type: 'forcePromote', rollBackTo: 1n }],
-    [['replica', 'partial-demoted'], { type: 'forcePromote', rollBackTo: 1n }],
-    [['replica', 'partial-demoted', 'partial'], { type: 'forcePromote', rollBackTo: 1n }],
+    [['replica'], { type: 'forcePromote', orphaned: false, rollBackTo: undefined }],
+    [['replica', 'user'], { type: 'forcePromote', orphaned: false, rollBackTo: undefined }],
+    [['replica', 'partial'], { type: 'forcePromote', orphaned: false, rollBackTo: 1n }],
+    [['demoted', 'user', 'partial'], { type: 'forcePromote', orphaned: false, rollBackTo: 1n }],
+    [['replica', 'partial', 'partial'], { type: 'forcePromote', orphaned: false, rollBackTo: 1n }],
+    [['replica', 'partial-demoted'], { type: 'forcePromote', orphaned: false, rollBackTo: 1n }],
+    [['replica', 'partial-demoted', 'partial'], { type: 'forcePromote', orphaned: false, rollBackTo: 1n }],
+    [['replica', 'orphan'], { type: 'forcePromote', orphaned: true, rollBackTo: undefined }],
+    [['replica', 'partial', 'orphan'], { type: 'forcePromote', orphaned: true, rollBackTo: 1n }],
+    [['replica', 'orphan', 'primary', 'demoted'], { type: 'promote' }],
+    [['partial', 'orphan'], { type: 'refuse', reason: 'cannot rollback' }],
     [['partial-demoted'], { type: 'refuse', reason: 'cannot rollback' }],
     [['partial'], { type: 'refuse', reason: 'cannot rollback' }],
     [['user', 'partial'], { type: 'refuse', reason: 'cannot rollback' }],

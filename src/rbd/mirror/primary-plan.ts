@@ -1,13 +1,13 @@
 import type { SnapId } from '../../rados/io-ctx.ts'
 import type { ImageSnapshot } from '../header.ts'
-import { isDemoted, isMirrorSnapshot, isNonPrimary, mirrorSnapshots, type MirrorSnapshot } from './mirror-snapshot.ts'
+import { isDemoted, isMirrorSnapshot, isNonPrimary, isOrphan, mirrorSnapshots, type MirrorSnapshot } from './mirror-snapshot.ts'
 
 /** What has to come before a promotion's primary snapshot. */
 export type PromotionPlan =
   /** the image follows nobody: the snapshot can be made at once */
   | { type: 'promote' }
-  /** its daemon has to let go first: a snapshot without a primary says so */
-  | { type: 'forcePromote'; rollBackTo: SnapId | undefined }
+  /** its daemon has to let go first: a snapshot without a primary says so, if an attempt before has not made one */
+  | { type: 'forcePromote'; orphaned: boolean; rollBackTo: SnapId | undefined }
   | { type: 'refuse'; reason: string }
 
 /**
@@ -16,11 +16,16 @@ export type PromotionPlan =
  */
 export function planPromotion(snapshots: readonly ImageSnapshot[]): PromotionPlan {
   const ascending = mirrorSnapshots(snapshots)
-  const newest = ascending.at(-1)
-  if (!newest || (newest.namespace.state !== 'non-primary' && isWhole(newest))) return { type: 'promote' }
-  if (isWhole(newest)) return { type: 'forcePromote', rollBackTo: undefined }
-  const before = ascending.slice(0, -1).findLast(isWhole)
-  return before ? { type: 'forcePromote', rollBackTo: before.id } : { type: 'refuse', reason: 'cannot rollback' }
+  // an earlier attempt may have ended before it had rolled back
+  const synced = ascending.slice(0, ascending.findLastIndex(({ namespace }) => !isOrphan(namespace)) + 1)
+  const orphaned = synced.length < ascending.length
+  const newest = synced.at(-1)
+  if (!newest || (newest.namespace.state !== 'non-primary' && isWhole(newest))) {
+    return orphaned ? { type: 'forcePromote', orphaned, rollBackTo: undefined } : { type: 'promote' }
+  }
+  if (isWhole(newest)) return { type: 'forcePromote', orphaned, rollBackTo: undefined }
+  const before = synced.slice(0, -1).findLast(isWhole)
+  return before ? { type: 'forcePromote', orphaned, rollBackTo: before.id } : { type: 'refuse', reason: 'cannot rollback' }
 }
 
 function isWhole({ namespace }: MirrorSnapshot): boolean {

@@ -3,7 +3,7 @@ import { Notifier } from '../../base/notifier.ts'
 import { errnoText } from '../../rados/errno-text.ts'
 import { Errno, isErrno } from '../../rados/errors.ts'
 import { NO_SNAP, type SnapId } from '../../rados/io-ctx.ts'
-import { FEATURE_NON_PRIMARY } from '../features.ts'
+import { FEATURE_NON_PRIMARY, hasFeature } from '../features.ts'
 import type { Image } from '../image.ts'
 import { ImageJournal } from '../journal/image-journal.ts'
 import { RBD_MIRRORING } from '../names.ts'
@@ -39,6 +39,7 @@ export async function promoteImage(image: Image, force: boolean, signal?: AbortS
       )
       const refuse = (errno: number, why: string) => new Refusal(errno, [`${prefix}handle_get_info: ${why}`], image)
       if (info.image.state !== 'enabled') throw refuse(Errno.EINVAL, 'mirroring is not currently enabled')
+      if (info.promotion.state === 'primary' && hasFeature(image.header.features, FEATURE_NON_PRIMARY)) return makeWritable(image)
       if (info.promotion.state === 'primary') throw refuse(Errno.EINVAL, 'image is already primary')
       const unfinished = info.image.mode === 'snapshot' && planPromotion(image.header.snapshots).type !== 'promote'
       if ((info.promotion.state === 'non-primary' || unfinished) && !force) {
@@ -75,15 +76,21 @@ export async function promoteSnapshotImage(image: Image, globalImageId: string, 
   }
   const finish = async () => {
     await createPrimarySnapshot(image, { globalImageId, force: true, withoutPeers: true, quiesce: 'skip', signal })
-    await setFeatures.call(image.io, image.headerOid, { features: 0n, mask: FEATURE_NON_PRIMARY })
+    await makeWritable(image)
   }
   if (plan.type === 'promote') return finish()
-  await createOrphanSnapshot(image, globalImageId, signal)
+  if (!plan.orphaned) await createOrphanSnapshot(image, globalImageId, signal)
   await waitUntilReleased(image, signal)
   await locked(image, signal, async () => {
     if (plan.rollBackTo !== undefined) await rollBack(image, plan.rollBackTo)
     await finish()
   })
+}
+
+/** The last step of a promotion: one that ended before it is finished by promoting again. */
+async function makeWritable(image: Image): Promise<void> {
+  await setFeatures.call(image.io, image.headerOid, { features: 0n, mask: FEATURE_NON_PRIMARY })
+  await image.headerChanged()
 }
 
 /** Says that the image follows nobody any more: its daemon stops at the sight of it. */

@@ -150,7 +150,9 @@ export class CommandContext {
       if (isErrno(error, Errno.EINTR)) throw error
       const { explainConnectFailure } = await import('../../../daemon/connect.ts')
       this.complain(error instanceof RadosError ? explainConnectFailure(error, this.configuration) : error instanceof Error ? error.message : String(error))
-      throw new CommandFailure(error instanceof RadosError ? error.errno : Errno.ENOENT, "couldn't connect to the cluster!", { cause: error })
+      // what is wrong on this host is the key, once there is a cluster to ask
+      const here = this.configuration.options.get('mon_host') === '' ? Errno.ENOENT : Errno.EACCES
+      throw new CommandFailure(error instanceof RadosError ? error.errno : here, "couldn't connect to the cluster!", { cause: error })
     }
   }
 }

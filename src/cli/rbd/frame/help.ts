@@ -108,7 +108,8 @@ function comparePaths(a: readonly string[], b: readonly string[]): number {
 /** What completion scripts ask for. */
 export function bashCompletion(commands: readonly Command[], match: Match | undefined): string {
   const optionText = (option: OptionSpec) => {
-    const suffix = option.flag ? '' : / *(path|file)/.test(option.description) ? ' path' : option.description.includes('host') ? ' host' : ' arg'
+    const words = option.deprecated ?? option.description
+    const suffix = option.flag ? '' : /path|file/.test(words) ? ' path' : words.includes('host') ? ' host' : ' arg'
     return `|--${option.name}${suffix}${option.short === undefined ? '' : `|-${option.short}${suffix}`}`
   }
   const words = match

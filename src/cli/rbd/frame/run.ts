@@ -15,6 +15,8 @@ import { commandWords, findCommand, parseArguments, type Match } from './parse-a
 import type { Terminal } from './terminal.ts'
 
 const exitUsage = 1
+/** as a shell says of a program that SIGINT has ended */
+const exitInterrupted = 130
 
 export interface RunOptions {
   terminal: Terminal
@@ -46,6 +48,7 @@ export async function runRbd(args: readonly string[], options: RunOptions): Prom
     if (args.includes('--user') && !rest.includes('--user')) terminal.err('rbd: --user is deprecated, use --id\n')
     return status
   } catch (error) {
+    if (options.signal?.aborted) return exitInterrupted
     return failed(error, terminal)
   }
 }
@@ -59,6 +62,7 @@ async function runCommand(match: Match, rest: readonly string[], configuration: 
   try {
     status = (await match.command.execute(context)) ?? 0
   } catch (error) {
+    if (signal.aborted) throw error
     for (const line of linesOf(error)) context.logError(line)
     status = failed(error, terminal)
   } finally {
@@ -83,13 +87,9 @@ function failed(error: unknown, terminal: Terminal): number {
     if (error.message !== '') terminal.err(`rbd: ${error.message}\n`)
     return error.status
   }
-  if (error instanceof UsageError) {
+  if (error instanceof UsageError || error instanceof ConfigError) {
     terminal.err(`rbd: ${error.message}\n`)
     return exitUsage
-  }
-  if (error instanceof ConfigError) {
-    terminal.err(`rbd: ${error.message}\n`)
-    return Errno.EINVAL
   }
   if (error instanceof RadosError) {
     terminal.err(`rbd: ${error.message}: ${errnoText(error.errno)}\n`)

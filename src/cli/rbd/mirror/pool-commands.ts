@@ -1,4 +1,3 @@
-import { systemRandom } from '../../../base/random.ts'
 import type { MirrorMode } from '../../../cls/rbd/mirror-types.ts'
 import { getPeerAttributes } from '../../../rbd/mirror/peer-attributes.ts'
 import { getMirrorMode } from '../../../rbd/mirror/get-mirror-mode.ts'
@@ -40,7 +39,7 @@ async function changeMode(context: CommandContext, io: IoCtx, next: MirrorMode, 
   }
   if (current !== 'disabled' && next !== 'disabled') context.line(`note: changing mirroring mode from ${current} to ${next}`)
   const options = await context.imageOptions('write')
-  await attemptSilently(undefined, () => setMirrorMode(io, next, { ...options, random: systemRandom }))
+  await attemptSilently(undefined, () => setMirrorMode(io, next, options))
 }
 
 async function info(context: CommandContext): Promise<void> {
