@@ -46,6 +46,8 @@ export class StatusUpdater {
   private readonly statuses = new Map<string, ImageStatus>()
   private dirty = new Set<string>()
   private readonly notifier = new Notifier()
+  /** what was told last of a write that failed: it is tried again every few seconds */
+  private lastFailure: string | undefined
 
   constructor(
     private readonly options: {
@@ -144,13 +146,16 @@ export class StatusUpdater {
         await this.options.io.write(RBD_MIRRORING, operation)
       } catch (error) {
         if (isErrno(error, EBLOCKLISTED)) throw error
-        this.options.log.warn({ err: error }, 'cannot write image statuses')
+        const failure = error instanceof Error ? error.message : String(error)
+        this.options.log[failure === this.lastFailure ? 'debug' : 'warn']({ err: error }, 'cannot write image statuses')
+        this.lastFailure = failure
         this.options.onFailure?.()
         for (const [globalImageId] of batch.set) this.markDirty(globalImageId)
         for (const globalImageId of batch.remove) this.markDirty(globalImageId)
         complete = false
       }
     }
+    if (complete) this.lastFailure = undefined
     return complete
   }
 }
