@@ -5,7 +5,7 @@ export interface Throttle {
    * for when they may, which rejects with the signal's reason.
    */
   take(bytes: number, signal?: AbortSignal): Promise<void> | undefined
-  /** Bytes that were asked for and not moved after all. */
+  /** Bytes that were asked for and not moved after all; below zero when more were moved. */
   giveBack(bytes: number): void
 }
 

@@ -264,7 +264,7 @@ export class Flow implements Throttle {
   }
 
   giveBack(bytes: number): void {
-    if (bytes > 0 && this.bandwidth.hasRules) this.bandwidth.giveBack(this, bytes)
+    if (bytes !== 0 && this.bandwidth.hasRules) this.bandwidth.giveBack(this, bytes)
   }
 
   close(): void {

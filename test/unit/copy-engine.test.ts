@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import type { Throttle } from '../../src/base/throttle.ts'
 import { NO_SNAP, type SnapId } from '../../src/rados/io-ctx.ts'
 import { copyImage, LayoutMismatch, type CopyResult } from '../../src/rbd/data/copy-engine.ts'
 import type { WriteStep } from '../../src/rados/operation.ts'
@@ -79,6 +80,7 @@ class Replication {
   /** snapshots of the primary → of the replica */
   readonly seqs = new Map<SnapId, SnapId>()
   last: CopyResult | undefined
+  throttle: Throttle | undefined
   private synced: SnapId = 0n
   private userSnapshots: SnapId[] = []
   private leftovers = false
@@ -197,6 +199,7 @@ class Replication {
         this.last = await copyImage({
           ...replica.request(primary, { fromSnap, steps, resumeFrom, onProgress, concurrency }),
           leftovers: leftovers && !compared,
+          throttle: this.throttle,
           compare: compared ? { seed: 5n, chunkSize: 4096, objects: 2 * maxObjects } : undefined,
         })
       } catch (error) {
@@ -318,6 +321,32 @@ describe('copyImage', () => {
     // two object maps and one object; one update of the object map and one object, beside what snapshots take
     expect(pool.reads).toBe(3)
     expect(replication.last).toEqual({ objectsExamined: 1, bytesRead: 50, bytesWritten: 50 })
+  })
+
+  it('asks before it moves anything, and accounts for what it moved', async () => {
+    const layout = { order, stripeUnit: objectSize, stripeCount: 1, features: mapFeatures | FEATURE_FAST_DIFF, parentOverlap: 0 }
+    const replication = new Replication({ primary: layout, replica: layout }, 1)
+    let asked = 0
+    let moved = 0
+    replication.throttle = {
+      take(bytes) {
+        asked++
+        moved += bytes
+        return asked % 2 === 0 ? Promise.resolve() : undefined
+      },
+      giveBack: (bytes) => (moved -= bytes),
+    }
+    await replication.run({ type: 'write', offset: 0, length: 3 * objectSize, fill: 1 })
+    await replication.run(finalSync)
+    expect([asked, moved]).toEqual([3, 3 * objectSize])
+    await replication.run({ type: 'write', offset: objectSize + 100, length: 50, fill: 2 })
+    await replication.run({ type: 'userSnapshot' })
+    await replication.run({ type: 'write', offset: objectSize, length: 10, fill: 3 })
+    await replication.run(finalSync)
+    expect([asked, moved]).toEqual([4, 3 * objectSize + replication.last!.bytesRead])
+    replication.throttle.take = () => Promise.reject(new Error('given up'))
+    await replication.run({ type: 'write', offset: 0, length: 10, fill: 4 })
+    await expect(replication.run(finalSync)).rejects.toThrow('given up')
   })
 
   it('refuses images that are laid out differently', async () => {
