@@ -1,4 +1,4 @@
-// `npm run bench`: our daemon and the installed stock daemon, in turn, on the same pair of real clusters.
+// `npm run bench`: our daemon and the installed stock daemon, in turn, on the same pair of real clusters; and what needs no clusters.
 import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { loadavg } from 'node:os'
@@ -7,8 +7,9 @@ import { parseArgs } from 'node:util'
 import { INSTALL_CEPH, missingCephPrograms } from '../support/ceph-cluster.ts'
 import { ClusterPair } from '../support/pair.ts'
 import { BenchRun, MIB, setMonitors, type BenchParameters } from './run.ts'
-import type { Scenario } from './scenario.ts'
+import type { LocalScenario, Metrics, Scenario } from './scenario.ts'
 import { deltasQuick, deltasStock } from './scenarios/deltas.ts'
+import { emulator } from './scenarios/emulator.ts'
 import { failoverQuick, failoverStock } from './scenarios/failover.ts'
 import { initialSync } from './scenarios/initial-sync.ts'
 import { journalCatchUp } from './scenarios/journal-catch-up.ts'
@@ -33,6 +34,8 @@ const SCENARIOS: readonly Scenario[] = [
   journalMany,
 ]
 
+const LOCAL_SCENARIOS: readonly LocalScenario[] = [emulator]
+
 const USAGE = `usage: npm run bench -- [options]
   --scenario NAME   only this one (may be repeated; snapshot or journal: all of that mode)
   --reps N          repetitions of each scenario with each daemon (3)
@@ -43,7 +46,7 @@ const USAGE = `usage: npm run bench -- [options]
   --only SIDE       ours or stock
   --arg ARG         an argument for our daemon and the stock one (may be repeated)
   --json FILE       all samples as JSON
-scenarios: ${SCENARIOS.map(({ name }) => name).join(' ')}`
+scenarios: ${[...SCENARIOS, ...LOCAL_SCENARIOS].map(({ name }) => name).join(' ')}`
 
 async function main(): Promise<number> {
   const { values } = parseArgs({
@@ -72,55 +75,88 @@ async function main(): Promise<number> {
     args: values.arg,
   }
   const repetitions = count('reps', values.reps)
-  const scenarios = chooseScenarios(values.scenario)
+  const { mirroring, local } = chooseScenarios(values.scenario)
   if (values.only !== undefined && values.only !== 'ours' && values.only !== 'stock') throw new Error(USAGE)
-  const sides: readonly Side[] = values.only ? [values.only] : ['stock', 'ours']
+  const results = new Results()
+  if (values.only !== 'stock') await runLocal(local, repetitions, results)
+  if (mirroring.length > 0) await runMirroring(mirroring, repetitions, values.only ? [values.only] : ['stock', 'ours'], parameters, results)
+  console.log(table(results.samples))
+  if (values.json) writeFileSync(values.json, `${JSON.stringify({ parameters, samples: results.samples }, undefined, 2)}\n`)
+  if (results.failures > 0) console.error(`${results.failures} runs failed`)
+  return results.failures === 0 ? 0 : 1
+}
+
+class Results {
+  readonly samples: Sample[] = []
+  failures = 0
+
+  /** Measures once, and tells what came out. */
+  async add({ name, title }: LocalScenario | Scenario, side: Side, repetition: number, measure: () => Promise<Metrics>): Promise<void> {
+    const load = loadavg()[0]!
+    try {
+      const metrics = await measure()
+      this.samples.push({ scenario: name, title, side, repetition, metrics })
+      const figures = Object.entries(metrics).map(([metric, { value, unit }]) => `${metric} ${value.toFixed(2)} ${unit}`)
+      console.error(`${name} #${repetition + 1} ${side} (load ${load.toFixed(1)}): ${figures.join('; ')}`)
+    } catch (error) {
+      this.failures++
+      console.error(`${name} #${repetition + 1} ${side} FAILED: ${(error as Error).message}`)
+    }
+  }
+}
+
+async function runLocal(scenarios: readonly LocalScenario[], repetitions: number, results: Results): Promise<void> {
+  for (const scenario of scenarios) {
+    for (let repetition = 0; repetition < repetitions; repetition++) await results.add(scenario, 'ours', repetition, () => scenario.run())
+  }
+}
+
+async function runMirroring(scenarios: readonly Scenario[], repetitions: number, sides: readonly Side[], parameters: BenchParameters, results: Results): Promise<void> {
   const missing = missingCephPrograms()
   if (missing.length > 0) throw new Error(`not installed: ${missing.join(', ')}; ${INSTALL_CEPH}`)
   if (sides.includes('ours')) build()
 
   await using pair = await ClusterPair.start({ storeSize: 16 * 1024 * MIB })
   const { a, b } = await pair.connect()
-  const samples: Sample[] = []
-  let failures = 0
   for (const scenario of scenarios) {
     await setMonitors(pair, scenario.monitors)
     for (let repetition = 0; repetition < repetitions; repetition++) {
       // Whoever goes first alternates: neither always finds the warmer machine.
       for (const side of repetition % 2 === 0 ? sides : sides.toReversed()) {
         const run = new BenchRun(pair, a, b, side === 'ours' ? 'dist' : 'stock', `bench-${scenario.name}-${side}-${repetition}`, parameters)
-        const load = loadavg()[0]!
-        try {
-          await run.prepare()
-          const metrics = await scenario.run(run)
-          await run.finish()
-          samples.push({ scenario: scenario.name, title: scenario.title, side, repetition, metrics })
-          const figures = Object.entries(metrics).map(([name, { value, unit }]) => `${name} ${value.toFixed(2)} ${unit}`)
-          console.error(`${scenario.name} #${repetition + 1} ${side} (load ${load.toFixed(1)}): ${figures.join('; ')}`)
-        } catch (error) {
-          failures++
-          console.error(`${scenario.name} #${repetition + 1} ${side} FAILED: ${(error as Error).message}`)
-          await run.abandon()
-        }
+        await results.add(scenario, side, repetition, async () => {
+          try {
+            await run.prepare()
+            const metrics = await scenario.run(run)
+            await run.finish()
+            return metrics
+          } catch (error) {
+            await run.abandon()
+            throw error
+          }
+        })
       }
     }
   }
-  console.log(table(samples))
-  if (values.json) writeFileSync(values.json, `${JSON.stringify({ parameters, samples }, undefined, 2)}\n`)
-  if (failures > 0) console.error(`${failures} runs failed`)
-  return failures === 0 ? 0 : 1
 }
 
-function chooseScenarios(names: readonly string[] | undefined): readonly Scenario[] {
-  if (!names) return SCENARIOS
-  return names.flatMap((name) => {
-    const journal = (scenario: Scenario) => scenario.name.startsWith('journal-')
-    const chosen = SCENARIOS.filter(
+interface Chosen {
+  readonly mirroring: readonly Scenario[]
+  readonly local: readonly LocalScenario[]
+}
+
+function chooseScenarios(names: readonly string[] | undefined): Chosen {
+  if (!names) return { mirroring: SCENARIOS, local: LOCAL_SCENARIOS }
+  const journal = (scenario: Scenario) => scenario.name.startsWith('journal-')
+  const chosen = names.map((name): Chosen => {
+    const mirroring = SCENARIOS.filter(
       (scenario) => scenario.name === name || (name === 'journal' && journal(scenario)) || (name === 'snapshot' && !journal(scenario)),
     )
-    if (chosen.length === 0) throw new Error(`no scenario ${name}\n${USAGE}`)
-    return chosen
+    const local = LOCAL_SCENARIOS.filter((scenario) => scenario.name === name)
+    if (mirroring.length + local.length === 0) throw new Error(`no scenario ${name}\n${USAGE}`)
+    return { mirroring, local }
   })
+  return { mirroring: chosen.flatMap(({ mirroring }) => mirroring), local: chosen.flatMap(({ local }) => local) }
 }
 
 function count(name: string, text: string): number {

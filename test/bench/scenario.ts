@@ -17,6 +17,13 @@ export interface Scenario {
   run(run: BenchRun): Promise<Metrics>
 }
 
+/** One thing to measure that needs neither real clusters nor the stock daemon. */
+export interface LocalScenario {
+  readonly name: string
+  readonly title: string
+  run(): Promise<Metrics>
+}
+
 export const seconds = (value: number): Metric => ({ value, unit: 's', better: 'lower' })
 export const throughput = (value: number): Metric => ({ value, unit: 'MiB/s', better: 'higher' })
 export const bytes = (value: number): Metric => ({ value: value / 2 ** 20, unit: 'MiB', better: 'lower' })
