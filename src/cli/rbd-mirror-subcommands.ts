@@ -48,6 +48,12 @@ export const subcommands: readonly Subcommand[] = [
     summary: 'emulated clusters, in a folder or in Redis',
     load: async () => (await import('./cluster/cluster.ts')).cluster,
   },
+  {
+    name: 'quick-start',
+    usage: '[--data-dir DIR] [--redis URL]',
+    summary: 'two emulated clusters on this machine, mirrored',
+    load: async () => (await import('./quick-start/quick-start.ts')).quickStart,
+  },
 ]
 
 export function subcommandNamed(name: string | undefined): Subcommand | undefined {
