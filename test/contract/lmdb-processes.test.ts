@@ -42,7 +42,7 @@ describe('a cluster in a folder', () => {
     children.add(child)
     let done = 0
     const waiters = new Map<number, () => void>()
-    createInterface({ input: child.stdout! }).on('line', (line) => {
+    createInterface({ input: child.stdout }).on('line', (line) => {
       if (line === 'ready') return
       done = Number(line) + 1
       waiters.get(done)?.()

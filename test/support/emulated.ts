@@ -31,9 +31,9 @@ export function emulatorFor(
 /** A new cluster at `monHost` with one pool, for the contract suites. */
 export async function emulatedFixture(monHost: string, close: () => Promise<void> = () => Promise.resolve()): Promise<ContractFixture> {
   const pool = 'contract'
-  let key: string | undefined
-  const driver = emulatorFor(monHost, { key: () => key })
-  key = (await driver.create({ monHost })).adminKey
+  const keys: string[] = []
+  const driver = emulatorFor(monHost, { key: () => keys[0] })
+  keys.push((await driver.create({ monHost })).adminKey)
   const connect = () => driver.connect({ name: 'contract', entity: 'client.admin', options: {} })
   const keep = await connect()
   await keep.monCommand({ prefix: 'osd pool create', pool, pg_num: 4 })

@@ -32,7 +32,7 @@ export class ClassContext implements ObjectContext {
   }
 
   // Async, although most have nothing to wait for: their failures are to be rejections.
-  /* eslint-disable @typescript-eslint/require-await */
+   
   async snapSetSeq(): Promise<bigint> {
     return this.operation.snapSetSeq()
   }
@@ -61,7 +61,7 @@ export class ClassContext implements ObjectContext {
   async watchers(): Promise<ObjectWatcher[]> {
     return (await this.operation.watchers()).map(({ clientId, cookie }) => ({ clientId, cookie }))
   }
-  /* eslint-enable @typescript-eslint/require-await */
+   
 
   private get mutation() {
     if (!this.method.writes) throw new RadosError(Errno.EIO, { op: `write in the reading method ${this.method.cls}.${this.method.name}` })

@@ -1,7 +1,8 @@
 import type { Cluster, CommandResult, PoolInfo } from '../../rados/cluster.ts'
 import { Errno, RadosError } from '../../rados/errors.ts'
 import { NO_SNAP, type NotifyResult } from '../../rados/io-ctx.ts'
-import { MapStore, shardsOf, type PoolRecord } from './cluster-map.ts'
+import type { MapStore} from './cluster-map.ts';
+import { shardsOf, type PoolRecord } from './cluster-map.ts'
 import { runCommand } from './commands.ts'
 import { Fenced, type EngineClient, type MaybePromise } from './engine.ts'
 import { Executor } from './executor.ts'
@@ -201,7 +202,7 @@ export class EmulatedCluster implements Cluster, HostedClient {
 
   // --- blocklist ---
 
-  // eslint-disable-next-line @typescript-eslint/require-await -- as a rejection
+   
   async address(): Promise<string> {
     this.assertOpen('addresses')
     return this.client.address

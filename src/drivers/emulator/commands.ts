@@ -127,7 +127,10 @@ const commands: Readonly<Record<string, Command>> = {
 export async function runCommand(cluster: EmulatedCluster, args: Readonly<Record<string, unknown>>, input: Buffer): Promise<CommandResult> {
   const prefix = String(args['prefix'])
   const command = Object.hasOwn(commands, prefix) ? commands[prefix] : undefined
-  const optional = (name: string) => (args[name] === undefined ? undefined : String(args[name] as string | number | boolean))
+  const optional = (name: string) => {
+    const value = args[name]
+    return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean' ? String(value) : undefined
+  }
   const context: CommandContext = {
     cluster,
     input,

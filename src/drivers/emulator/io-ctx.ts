@@ -276,11 +276,11 @@ export class EmulatedIoCtx implements IoCtx {
 
   async rollbackSelfManagedSnap(oid: string, snap: SnapId): Promise<void> {
     this.assertOpen('rollback', oid)
-    // eslint-disable-next-line @typescript-eslint/require-await -- as a rejection
+     
     await this.execute('rollback', oid, NO_SNAP, 'write', async (operation) => operation.mutation.rollBack(snap))
   }
 
-  // eslint-disable-next-line @typescript-eslint/require-await -- as a rejection
+   
   async requiredAlignment(): Promise<number | undefined> {
     this.assertOpen('required alignment')
     return undefined

@@ -237,7 +237,7 @@ export class Mutation {
     const { base } = this
     const cloning = options.bumpVersion && needsClone(base, this.context)
     let clones = base?.clones ?? []
-    const added = cloning ? cloneOf(base!, this.baseVersion, this.context!) : undefined
+    const added = cloning ? cloneOf(base!, this.baseVersion, this.context) : undefined
     if (added) clones = [...clones, added]
     clones = withoutModified(clones, this.modified)
     if (!this.present || (this.whiteout && clones.length === 0)) return removal(id, base, options.bumpVersion)

@@ -1,4 +1,5 @@
-import { Errno, RadosError } from '../../rados/errors.ts'
+import type { RadosError } from '../../rados/errors.ts';
+import { Errno } from '../../rados/errors.ts'
 import type { Notification, NotifyResult, Watch, WatchHandlers } from '../../rados/io-ctx.ts'
 import type { Message } from './messages.ts'
 
