@@ -1,3 +1,7 @@
+import { randomBytes } from 'node:crypto'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { describeCeph } from '../support/ceph.ts'
 import { comparable, OurRbd } from '../support/rbd-command.ts'
@@ -14,6 +18,7 @@ describeCeph('rbd image commands beside the installed rbd', (pair) => {
     // how often a long work speaks of its progress is its own affair
     [/\r[^\r\n]*complete\.\.\.(?=\r|$)/g, ''],
     [/"(id|snapshot_id|cookie|client)":"?[\da-f]+"?/g, '"$1":N'],
+    [/journal_data\.\d+/g, 'journal_data.N'],
     [/<(id|snapshot_id)>\w+/g, '<$1>N'],
   ] as const
 
@@ -56,6 +61,9 @@ describeCeph('rbd image commands beside the installed rbd', (pair) => {
 
   it('help', async () => {
     const commands = ['create', 'clone', 'ls', 'info', 'rm', 'resize', 'mv', 'flatten', 'feature enable', 'feature disable']
+    commands.push('import', 'export', 'bench', 'du', 'children', 'status', 'lock ls', 'namespace create', 'namespace rm', 'namespace ls')
+    commands.push('pool init', 'pool stats', 'trash mv', 'trash rm', 'trash ls', 'trash purge', 'trash restore', 'journal info', 'journal status')
+    commands.push('journal client disconnect', 'image-meta ls', 'image-meta get', 'image-meta set', 'image-meta rm')
     const snap = ['ls', 'create', 'rm', 'purge', 'rollback', 'protect', 'unprotect', 'limit set', 'limit clear', 'rename']
     await same([...commands, ...snap.map((command) => `snap ${command}`)].map((command) => `help ${command}`))
   })
@@ -184,13 +192,135 @@ describeCeph('rbd image commands beside the installed rbd', (pair) => {
       ...allFormats('info POOL/child'),
       ...allFormats('ls -l POOL'),
       'snap unprotect POOL/parent@s',
+      ...['POOL/parent', 'POOL/parent@s', 'POOL/parent@nope', 'POOL/child'].map((image) => `children ${image}`),
+      ...allFormats('children POOL/parent --all'),
       'flatten POOL/child',
       'flatten POOL/child',
+      'children POOL/parent@s',
       '= info POOL/child',
       'snap unprotect POOL/parent@s',
       'snap rm POOL/parent@s',
       'rm POOL/parent',
       'rm POOL/child',
     ])
+  })
+
+  it('data: import, export, bench, du', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'rbd-img-'))
+    const file = join(folder, 'data')
+    const data = randomBytes(9_000_000)
+    data.fill(0, 2_000_000, 6_000_000)
+    writeFileSync(file, data)
+    writeFileSync(join(folder, 'empty'), '')
+    const features = ['layering', 'layering,exclusive-lock,object-map', 'layering,exclusive-lock,object-map,journaling']
+    try {
+      await same([
+        'import',
+        'import /no/such/file POOL/x',
+        `import ${folder} POOL/x`,
+        `import ${file} no-such-pool/x`,
+        ...features.flatMap((feature, index) => [
+          `import ${file} POOL/i${index} --image-feature ${feature} --object-size 1M`,
+          `import ${file} POOL/i${index} --image-feature ${feature}`,
+          `snap create POOL/i${index}@s --no-progress`,
+          `bench POOL/i${index}`,
+          `bench POOL/i${index} --io-type neither`,
+          `bench POOL/i${index} --io-type write --io-size 1G`,
+          `bench POOL/i${index} --io-type read --io-size 0`,
+          ...allFormats(`du POOL/i${index}`),
+          `du POOL/i${index}@s`,
+          `du POOL/i${index}@nope`,
+          `du POOL/i${index} --from-snap s`,
+          `du POOL/i${index} --merge-snapshots`,
+        ]),
+        'du POOL/nope',
+        ...allFormats('du POOL'),
+        'export POOL/nope -',
+        'export POOL/i0@nope -',
+        `export POOL/i0 ${file}`,
+        'status POOL/i0',
+        'status POOL/nope',
+        'lock ls POOL/i0',
+        '= journal inspect POOL/i2',
+        '= object-map check POOL/i1',
+        '= object-map check POOL/i2',
+      ])
+      for (const [index, feature] of features.entries()) {
+        const spec = `${OURS}/i${index}`
+        expect((await a.tryRbd(['export', '--no-progress', spec, join(folder, `theirs${index}`)])).code).toBe(0)
+        expect(readFileSync(join(folder, `theirs${index}`)).equals(data)).toBe(true)
+        expect((await ours.run(['export', `${THEIRS}/i${index}`, join(folder, `ours${index}`)])).code).toBe(0)
+        expect(readFileSync(join(folder, `ours${index}`)).equals(data)).toBe(true)
+        expect((await ours.run(['import', '-', `${OURS}/piped${index}`, '--image-feature', feature, '--no-progress'], data)).code).toBe(0)
+        await a.rbd('export', '--no-progress', `${OURS}/piped${index}`, join(folder, `piped${index}`))
+        expect(readFileSync(join(folder, `piped${index}`)).equals(data)).toBe(true)
+        await a.rbd('rm', '--no-progress', `${OURS}/piped${index}`)
+        const bench = await ours.run(['bench', spec, '--io-type', 'write', '--io-total', '1M', '--io-pattern', 'rand'])
+        expect({ code: bench.code, stderr: bench.stderr }).toEqual({ code: 0, stderr: '' })
+        expect(bench.stdout).toMatch(/^bench  type write io_size 4096 io_threads 16 bytes 1048576 pattern random\n  SEC       OPS   OPS\/SEC   BYTES\/SEC\n(.*\n)*elapsed: \d+   ops: 256   ops\/sec: \S+   bytes\/sec: .*\/s\n$/)
+        expect((await a.tryRbd(['object-map', 'check', spec])).code).toBe(index === 0 ? 22 : 0)
+        await ours.run(['snap', 'rollback', `${spec}@s`])
+        const back = await ours.run(['export', spec, join(folder, `back${index}`)])
+        expect(back.code).toBe(0)
+        expect(readFileSync(join(folder, `back${index}`)).equals(data)).toBe(true)
+        await a.rbd('export', '--no-progress', spec, join(folder, `again${index}`))
+        expect(readFileSync(join(folder, `again${index}`)).equals(data)).toBe(true)
+      }
+    } finally {
+      rmSync(folder, { recursive: true, force: true })
+    }
+  })
+
+  it('metadata, namespaces, pools, the trash, journals', async () => {
+    await same([
+      'create POOL/m -s 4M --image-feature layering,exclusive-lock,journaling',
+      ...allFormats('image-meta ls POOL/m'),
+      'image-meta set POOL/m k',
+      'image-meta set POOL/m k v',
+      'image-meta set POOL/m k2 v2',
+      'image-meta get POOL/m k',
+      'image-meta get POOL/m nope',
+      'image-meta get POOL/m',
+      ...allFormats('image-meta ls POOL/m'),
+      'image-meta rm POOL/m k',
+      'image-meta rm POOL/m k',
+      '= image-meta ls POOL/m',
+      'journal info POOL/m',
+      ...allFormats('journal info -p POOL --image m'),
+      ...allFormats('journal status -p POOL --image m'),
+      'journal status -p POOL --image nope',
+      'journal status',
+      'journal client disconnect -p POOL --image m --client-id nobody',
+      'namespace create POOL',
+      'namespace create POOL/ns',
+      'namespace create POOL/ns',
+      ...allFormats('namespace ls POOL'),
+      'create POOL/ns/inner -s 4M',
+      ...both('info POOL/ns/inner'),
+      'namespace rm POOL/ns',
+      'namespace rm POOL/nope',
+      'rm POOL/ns/inner --no-progress',
+      'namespace rm POOL/ns',
+      '= namespace ls POOL',
+      'pool init POOL',
+      'pool init no-such-pool',
+      'snap create POOL/m@s --no-progress',
+      'trash mv POOL/m',
+      'trash mv POOL/m',
+      ...allFormats('pool stats POOL'),
+      'trash ls no-such-pool',
+      'trash rm POOL/abcdef',
+      'trash restore POOL/abcdef',
+    ])
+    const ids = await Promise.all([THEIRS, OURS].map(async (pool) => (await a.rbdJson<{ id: string; name: string }[]>('trash', 'ls', pool)).find(({ name }) => name === 'm')!.id))
+    const each = async (line: string) => {
+      const expected = await a.tryRbd(inPool(THEIRS, line.replace('IMAGE', ids[0]!)))
+      const got = await ours.run(inPool(OURS, line.replace('IMAGE', ids[1]!)))
+      const shown = (result: typeof got) => ({ line, ...comparable(result, masks), logged: undefined })
+      expect.soft(shown(got)).toEqual(shown(expected))
+    }
+    for (const line of ['trash ls POOL', 'trash ls -l POOL', 'trash ls POOL --format xml', 'trash ls POOL -l --format json', 'trash rm POOL/IMAGE', 'trash restore POOL/IMAGE', 'trash restore POOL/IMAGE'])
+      await each(line)
+    await same(['= ls -l POOL', 'snap purge POOL/m --no-progress', 'trash mv POOL/m --expires-at yesterday', 'trash mv POOL/m', 'trash purge POOL', '= trash ls POOL', 'trash purge POOL'])
   })
 })

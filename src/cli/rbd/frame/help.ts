@@ -81,9 +81,9 @@ function optionList(options: readonly OptionSpec[], nameWidth: number): string {
     .join('')
 }
 
-function optionName({ name, short, flag }: OptionSpec): string {
+function optionName({ name, short, flag, argument = 'arg' }: OptionSpec): string {
   const names = short === undefined ? `--${name}` : `-${short} [ --${name} ]`
-  return flag ? `${names} ` : `${names} arg`
+  return flag ? `${names} ` : `${names} ${argument}`
 }
 
 function entry(name: string, description: string, nameWidth: number): string {

@@ -9,6 +9,8 @@ export interface OptionSpec {
   short?: string
   /** In help: lines may be broken by \n. */
   description: string
+  /** What stands for its value in the list of options; `arg` without it. */
+  argument?: string
   /** Takes no value. */
   flag?: boolean
   /** Shown without brackets; the command itself complains when it is missing. */

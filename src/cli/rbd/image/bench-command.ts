@@ -189,7 +189,7 @@ export const benchCommand: Command = {
   path: ['bench'],
   description: 'Simple benchmark.',
   arguments: together(imageSpec(), [
-    { name: 'io-size', description: 'IO size (in B/K/M/G) (< 4G) [default: 4K]', parse: parseBytes },
+    { name: 'io-size', description: 'IO size (in B/K/M/G/T) [default: 4K]', parse: parseBytes },
     { name: 'io-threads', description: 'ios in flight [default: 16]', parse: parseCount, echoed: true },
     { name: 'io-total', description: 'total size for IO (in B/K/M/G/T) [default: 1G]', parse: parseBytes },
     {

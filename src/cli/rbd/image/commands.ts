@@ -12,6 +12,7 @@ import { metadataCommands } from './metadata-commands.ts'
 import { poolCommands } from './pool-commands.ts'
 import { snapCommands } from './snap-commands.ts'
 import { trashCommands } from './trash-commands.ts'
+import { usageCommand } from './usage-command.ts'
 
 /** Commands about images, snapshots, namespaces, pools, the trash and journals. */
 export const imageCommands: readonly Command[] = [
@@ -28,4 +29,5 @@ export const imageCommands: readonly Command[] = [
   ...trashCommands,
   ...journalCommands,
   ...lookCommands,
+  usageCommand,
 ]

@@ -6,7 +6,7 @@ import { childLinks } from '../../../rbd/children-links.ts'
 import { findSnapshot, findSnapshotByName } from '../../../rbd/header.ts'
 import { RBD_LOCK_NAME } from '../../../rbd/names.ts'
 import type { Command } from '../frame/command.ts'
-import { formatOptions, imageIdOption, imageOrSnapSpec, imageSpec, together } from '../frame/common-options.ts'
+import { formatOptions, imageOrSnapSpec, imageSpec, together } from '../frame/common-options.ts'
 import type { CommandContext } from '../frame/context.ts'
 import { attempt, CommandFailure, invalid } from '../frame/failure.ts'
 import { takeImage } from '../frame/specs.ts'
@@ -92,7 +92,6 @@ export const lookCommands: readonly Command[] = [
     arguments: together(
       imageOrSnapSpec(),
       [
-        imageIdOption,
         { name: 'snap-id', description: 'snapshot id', parse: parseUnsigned, echoed: true },
         { name: 'all', short: 'a', flag: true, description: 'list all children (include trash)' },
         { name: 'descendants', flag: true, description: 'include all descendants' },

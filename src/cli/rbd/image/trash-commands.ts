@@ -223,7 +223,7 @@ export const trashCommands: readonly Command[] = [
     alias: ['trash', 'mv'],
     description: 'Move an image to the trash.',
     arguments: together(imageSpec(), [
-      { name: 'expires-at', description: 'set the expiration time of an image so it can be purged when it is stale' },
+      { name: 'expires-at', argument: 'arg (=now)', description: 'set the expiration time of an image so it can be purged when it is stale' },
     ]),
     execute: move,
   },
@@ -242,7 +242,7 @@ export const trashCommands: readonly Command[] = [
     description: 'Remove all expired images from trash.',
     arguments: together(poolSpec(true), [
       noProgressOption,
-      { name: 'expired-before', description: 'purges images that expired before the given date' },
+      { name: 'expired-before', argument: 'date', description: 'purges images that expired before the given date' },
       { name: 'threshold', description: 'purges images until the current pool data usage is reduced to X%, value range: 0.0-1.0' },
     ]),
     execute: purge,
