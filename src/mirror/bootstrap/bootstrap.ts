@@ -15,6 +15,7 @@ import { describing, SyncFailure } from '../snapshot/image-sync.ts'
 import { endOfFailure, replicaPolicy, SnapshotReplayer } from '../snapshot/replayer.ts'
 import { createLocalImage } from './create-local-image.ts'
 import { ParentNotReady } from './local-parent.ts'
+import { explainContradiction, type Site } from './contradiction.ts'
 import { decideBootstrap, type BootstrapDecision, type ObservedImage } from './decide.ts'
 
 /**
@@ -25,8 +26,8 @@ import { decideBootstrap, type BootstrapDecision, type ObservedImage } from './d
 export const bootstrap: Bootstrap = async (context, signal) => {
   try {
     const [local, remote] = await Promise.all([
-      describing('error preparing local image for replay', () => observe(context.local, context.globalImageId, signal)),
-      describing('error preparing remote image for replay', () => observe(context.remote, context.globalImageId, signal)),
+      describing('error preparing local image for replay', () => observe('local', context.local, context.globalImageId, signal)),
+      describing('error preparing remote image for replay', () => observe('remote', context.remote, context.globalImageId, signal)),
     ])
     const { mirrorUuid: remoteMirrorUuid, mirrorPeerUuid } = context.remote
     const decision = decideBootstrap({ local, remote, remoteMirrorUuid, linkedPeer: mirrorPeerUuid !== '' })
@@ -59,15 +60,16 @@ async function endWhileResyncRequested({ local: side }: ImageContext, end: Repla
   return end.type === 'modesDiffer' && end.remotePrimary ? { type: 'resyncRequested' } : { type: 'resyncWaits', for: 'primary' }
 }
 
-async function observe({ io }: LocalSide, globalImageId: string, signal: AbortSignal): Promise<ObservedImage | undefined> {
+async function observe(site: Site, { io }: LocalSide, globalImageId: string, signal: AbortSignal): Promise<ObservedImage | undefined> {
   let imageId: string | undefined
   try {
     imageId = await mirrorImageGetImageId.call(io, RBD_MIRRORING, { globalImageId }, { signal })
     return { imageId, info: await loadMirrorInfo(io, imageId, { signal }) }
   } catch (error) {
-    if (!isErrno(error, Errno.ENOENT)) throw error
     // a mirrored image whose header or journal is lost is damaged, not removed: the other side may be all that is left of it
-    if (imageId !== undefined && (await isMirrored(io, imageId, signal))) throw error
+    const explained = imageId === undefined ? undefined : await explainContradiction(site, io, imageId, error)
+    if (!isErrno(error, Errno.ENOENT)) throw explained ?? error
+    if (imageId !== undefined && (await isMirrored(io, imageId, signal))) throw explained ?? error
     return undefined
   }
 }

@@ -8,6 +8,7 @@ import type { ImageHeader } from '../../rbd/header.ts'
 import type { Image } from '../../rbd/image.ts'
 import { headerName, RBD_MIRRORING } from '../../rbd/names.ts'
 import type { ImageContext } from '../image-context.ts'
+import { explainNameTaken } from './contradiction.ts'
 import { findLocalParent, type LocalParent } from './local-parent.ts'
 
 /** What makes the local image one of journal mode. */
@@ -51,8 +52,9 @@ async function create(
     await createImage(local.io, { id, ...place, ...describe(header, mode), createJournal: journaling?.createJournal })
   } catch (error) {
     // nothing was made for a name that is taken: the next try, under another name perhaps, begins from nothing
-    if (isErrno(error, Errno.EEXIST)) await forget(context, id, mode)
-    throw error
+    if (!isErrno(error, Errno.EEXIST)) throw error
+    await forget(context, id, mode)
+    throw explainNameTaken(local.io, header.name, error)
   }
   if (mode === 'journal') {
     await mirrorImageSet.call(local.io, RBD_MIRRORING, { imageId: id, image: { globalImageId, state: 'enabled', mode } })

@@ -1,0 +1,65 @@
+import type { MirrorImageMode } from '../../cls/rbd/mirror-types.ts'
+import { mirrorImageGet } from '../../cls/rbd/mirror-client.ts'
+import { MalformedInput } from '../../encoding/malformed-input.ts'
+import { Errno, isErrno } from '../../rados/errors.ts'
+import type { IoCtx } from '../../rados/io-ctx.ts'
+import { headerName, RBD_MIRRORING } from '../../rbd/names.ts'
+import { SyncFailure } from '../snapshot/image-sync.ts'
+
+export type Site = 'local' | 'remote'
+
+/**
+ * Names what makes no sense in how an image is mirrored on one side, with the command that cures it; undefined for an error of another kind.
+ * Nothing is deleted for it: the other side may be all that is left of the image.
+ */
+export async function explainContradiction(site: Site, io: IoCtx, imageId: string, error: unknown): Promise<SyncFailure | undefined> {
+  const malformed = error instanceof MalformedInput || isErrno(error, Errno.EINVAL, Errno.EIO)
+  if (!malformed && !isErrno(error, Errno.ENOENT)) return undefined
+  const preparing = `error preparing ${site} image for replay`
+  const because = (what: string) => new SyncFailure(`${preparing}: ${what}`, error)
+  const mode = await modeOf(io, imageId)
+  if (mode === 'unreadable') return because(`its mirroring entry makes no sense; ${dropEntry(site, io, imageId)}`)
+  if (!(await hasHeader(io, imageId))) return because(`there is a mirroring entry for image id ${imageId}, but no such image; ${dropEntry(site, io, imageId)}`)
+  const again =
+    site === 'remote'
+      ? 'on the remote cluster: rbd mirror image disable, then enable it again'
+      : 'here: rbd mirror image disable --force, then rename or remove the image; the primary is then copied anew'
+  if (mode === 'journal') return because(`its journal is missing, has no owner, or makes no sense (${text(error)}); ${again}`)
+  return malformed ? because(`its snapshots can't be read (${text(error)}); ${again}`) : undefined
+}
+
+/** An image that is in the way of a replica. */
+export function explainNameTaken({ poolName, namespace }: IoCtx, name: string, error: unknown): SyncFailure {
+  const spec = [poolName, ...(namespace === '' ? [] : [namespace]), name].join('/')
+  const what = `image ${spec} is there, and is not the replica of this one; rename or remove it: rbd rename ${spec} ${spec}-other`
+  return new SyncFailure(`failed to create local image: ${what}`, error)
+}
+
+async function modeOf(io: IoCtx, imageId: string): Promise<MirrorImageMode | 'unreadable' | undefined> {
+  try {
+    return (await mirrorImageGet.call(io, RBD_MIRRORING, { imageId })).mode
+  } catch (error) {
+    if (isErrno(error, Errno.ENOENT)) return undefined
+    if (error instanceof MalformedInput || isErrno(error, Errno.EIO, Errno.EINVAL)) return 'unreadable'
+    throw error
+  }
+}
+
+async function hasHeader(io: IoCtx, imageId: string): Promise<boolean> {
+  try {
+    await io.stat(headerName(imageId))
+    return true
+  } catch (error) {
+    if (isErrno(error, Errno.ENOENT)) return false
+    throw error
+  }
+}
+
+function dropEntry(site: Site, { poolName, namespace }: IoCtx, imageId: string): string {
+  const where = site === 'remote' ? 'on the remote cluster' : 'here'
+  return `if the image is gone for good, ${where}: rados -p ${poolName}${namespace === '' ? '' : ` -N ${namespace}`} rmomapkey rbd_mirroring image_${imageId}`
+}
+
+function text(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
