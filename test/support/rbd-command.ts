@@ -22,6 +22,11 @@ export class OurRbd implements AsyncDisposable {
     return new OurRbd(cluster, connection)
   }
 
+  /** On a connection of any driver, which is closed with it. */
+  static on(cluster: Pick<CephCluster, 'conf'>, connection: Cluster): OurRbd {
+    return new OurRbd(cluster, connection)
+  }
+
   async run(args: readonly string[], input: string | Buffer = ''): Promise<CommandResult> {
     const stdout: Buffer[] = []
     const stderr: string[] = []
