@@ -22,7 +22,8 @@ USER node
 ENV NODE_ENV=production
 STOPSIGNAL SIGTERM
 EXPOSE 9927
-# Give the port in METRICS_PORT as well when --rbd-mirror-metrics-port is used.
+# Status page, metrics and health, on the container's loopback: with a network of its own set --rbd-mirror-metrics-address=0.0.0.0 to
+# reach them from outside. Give the port in METRICS_PORT as well when --rbd-mirror-metrics-port is used.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=20s \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.METRICS_PORT ?? 9927}/healthz`).then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
 ENTRYPOINT ["node", "dist/cli/rbd-mirror.cjs", "-d"]

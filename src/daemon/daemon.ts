@@ -101,9 +101,10 @@ export class Daemon {
     await this.prepare()
     const connected = this.connections.prefetchLocal(this.stop.signal)
     connected.catch(() => undefined) // looked at below, unless something else fails first
-    await this.openAdminSocket()
     const health = () => (this.stop.signal.aborted ? { ok: false, detail: 'stopping' } : { ok: true, detail: 'ok' })
     this.cleanup.add('metrics server', await this.serveMetrics(health))
+    // last of these: whoever finds it finds the others
+    await this.openAdminSocket()
     const notifier = await SystemdNotifier.connect(process.env, this.log)
     const runMirror = await this.setup.mirror()
     try {

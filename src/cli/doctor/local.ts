@@ -3,6 +3,7 @@ import { dirname } from 'node:path'
 import { ConfigError } from '../../config/config-error.ts'
 import { findKey } from '../../config/keyring.ts'
 import type { Configuration } from '../../config/load-configuration.ts'
+import { confSearchPath } from '../../config/search-path.ts'
 import type { Findings } from './finding.ts'
 
 /** What is on this host alone: configuration, key, folders. True when a connection is worth trying. */
@@ -11,7 +12,8 @@ export function checkLocal({ options, confFile }: Configuration, findings: Findi
   if (confFile === undefined) findings.note(subject, `no ${options.cluster}.conf: everything comes from the command line`)
   else findings.ok(subject, `${confFile}, as ${options.entity}`)
   if (options.get('mon_host') === '') {
-    findings.error(subject, 'mon_host is not set', `name the monitors in ${confFile ?? `/etc/ceph/${options.cluster}.conf`} or with -m`)
+    const cure = confFile ? `name the monitors in ${confFile}` : `name the file with --conf, or the monitors with -m; looked for ${confSearchPath(options.cluster).join(', ')}`
+    findings.error(subject, 'mon_host is not set', cure)
     return false
   }
   if (!checkKey(options, findings)) return false
