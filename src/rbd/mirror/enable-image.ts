@@ -20,6 +20,8 @@ export interface EnableImage {
   mode: MirrorImageMode
   /** whether a parent in the same pool, which is being enabled too, need not be mirrored yet */
   relaxParentCheck?: boolean
+  /** because it is journaled, in a pool in pool mode */
+  automatic?: boolean
   signal?: AbortSignal | undefined
 }
 
@@ -27,14 +29,14 @@ export interface EnableImage {
  * Mirrors an image of a pool in image mode, as its primary (librbd/api/Mirror.cc, image_enable). An image that is mirrored in that way already
  * is no error. Rejects with Refusal.
  */
-export async function enableImage(image: Image, { mode, relaxParentCheck = false, signal }: EnableImage): Promise<void> {
+export async function enableImage(image: Image, { mode, relaxParentCheck = false, automatic = false, signal }: EnableImage): Promise<void> {
   const { io } = image
   const refuse = (why: string) => new Refusal(Errno.EINVAL, [`${api}${why}`], image)
   await image.refreshIfNeeded()
   const poolMode = await explained((errno) => `${api}cannot enable mirroring: failed to retrieve mirror mode: ${errnoText(errno)}`, () => getMirrorMode(io))
   const place = io.namespace === '' ? 'pool' : 'namespace'
   if (poolMode === 'disabled') throw refuse(`cannot enable mirroring: mirroring is not enabled on a ${place}`)
-  if (poolMode !== 'image') throw refuse(`cannot enable mirroring: ${place} is not in image mirror mode`)
+  if (poolMode !== (automatic ? 'pool' : 'image')) throw refuse(`cannot enable mirroring: ${place} is not in image mirror mode`)
   if (!(await parentIsMirrored(image, relaxParentCheck))) throw refuse('mirroring is not enabled for the parent')
   if (mode === 'journal') {
     await explained((errno) => `${api}cannot enable journaling: ${errnoText(errno)}`, () => enableJournaling(image, signal))

@@ -68,7 +68,6 @@ describe('arguments', () => {
     [['thing', 'show', '--count', 'x'], "the argument for option '--count' is invalid"],
     [['thing', 'show', '--force=1'], "option '--force' does not take any arguments"],
     [['thing', 'show', '--pool', 'a', '-p', 'b'], "option '--pool' cannot be specified more than once"],
-    [['size'], "the option '--size' is required but missing"],
   ])('%j: %s', (args, complaint) => expect(() => parse(...args)).toThrow(complaint))
 })
 

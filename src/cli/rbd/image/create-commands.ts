@@ -38,11 +38,12 @@ export async function makeImage(context: CommandContext, io: IoCtx, name: string
   const createJournal = () => createPrimaryJournal({ io, id, options: images }, options.journal)
   await createImage(io, { ...options, id, name, size, parent, createJournal })
   const poolMode = await getMirrorMode(io)
-  const mode = options.mirrorMode ?? (poolMode === 'pool' && hasFeature(options.features, FEATURE_JOURNALING) ? 'journal' : undefined)
-  if (mode === undefined || poolMode === 'disabled') return id
+  const automatic = poolMode === 'pool' && hasFeature(options.features, FEATURE_JOURNALING)
+  const mode = automatic ? 'journal' : options.mirrorMode
+  if (mode === undefined) return id
   const image = await Image.open(io, { id }, await context.imageOptions('write'))
   try {
-    await enableImage(image, { mode, signal: context.signal })
+    await enableImage(image, { mode, automatic, signal: context.signal })
   } finally {
     await image.close()
   }
