@@ -19,6 +19,7 @@ import type { RemotePool } from './remote-pool.ts'
 import { followScheduleTargets } from './schedule-targets.ts'
 import type { ImageCounts, ServiceStatus } from './service-status.ts'
 import { StatusUpdater } from './status-updater.ts'
+import { BackgroundVerifier, type VerifiableImage } from './verify/background-verifier.ts'
 import { keepWatch } from './watch-keeper.ts'
 
 /** How often a remote namespace without mirroring is looked at again. */
@@ -62,7 +63,7 @@ export class NamespaceReplayer {
   /** images that neither side lists, with the number of local listings when that was found */
   private readonly vanished = new Map<string, number>()
   private reconcile: () => void = () => undefined
-  private readonly callouts: Record<'local' | 'remote', ReturnType<ServiceStatus['callout']>>
+  private readonly callouts: Record<'local' | 'remote' | 'verify', ReturnType<ServiceStatus['callout']>>
   private allStopped = false
 
   constructor(
@@ -85,7 +86,7 @@ export class NamespaceReplayer {
       onImageUpdated: (id, enabled) => this.onImageUpdated(id, enabled),
     })
     const { poolId, serviceStatus } = context
-    this.callouts = { local: serviceStatus.callout(poolId), remote: serviceStatus.callout(poolId) }
+    this.callouts = { local: serviceStatus.callout(poolId), remote: serviceStatus.callout(poolId), verify: serviceStatus.callout(poolId) }
   }
 
   get name(): string {
@@ -146,6 +147,14 @@ export class NamespaceReplayer {
         onSilent: onDoubt,
         onImageUpdated: (id, enabled) => this.onImageUpdated(id, enabled),
       })
+      const verifier = new BackgroundVerifier({
+        context: { ...this.context, log: this.log },
+        local: this.io,
+        remote: { cluster: remote.cluster, io },
+        images: () => this.verifiable(),
+        onDifferent: (names) => this.onDifferent(names),
+      })
+      outer.spawn('verify', (stop) => verifier.run(stop))
       updating.spawn('remote status', (stop) => status.run(stop))
       const targets = {
         io: remote.io,
@@ -184,6 +193,7 @@ export class NamespaceReplayer {
       const known = this.localStatus.get(id)
       if (known?.state === 'error' || known?.description === 'local image is primary') continue
       this.localStatus.set(id, REMOTE_UNREACHABLE)
+      this.metrics.get(id)?.setState(REMOTE_UNREACHABLE.state, REMOTE_UNREACHABLE.description)
     }
   }
 
@@ -390,6 +400,19 @@ export class NamespaceReplayer {
   private onUnreadable(site: 'local' | 'remote', imageIds: readonly string[]): void {
     const some = imageIds.slice(0, MAX_NAMED).join(', ') + (imageIds.length > MAX_NAMED ? ', …' : '')
     this.callouts[site].set(imageIds.length === 0 ? undefined : { level: 'error', text: `unreadable mirroring entry on ${site} cluster: image ${some}` })
+  }
+
+  private verifiable(): VerifiableImage[] {
+    return [...this.images].flatMap(([globalImageId, { replayer }]) => {
+      const [localImageId, remoteImageId] = [this.local?.get(globalImageId), this.remote?.get(globalImageId)]
+      if (replayer.lastStatus?.state !== 'replaying' || localImageId === undefined || remoteImageId === undefined) return []
+      return [{ globalImageId, localImageId, remoteImageId, metrics: this.metricsOf(globalImageId) }]
+    })
+  }
+
+  private onDifferent(names: readonly string[]): void {
+    const some = names.slice(0, MAX_NAMED).join(', ') + (names.length > MAX_NAMED ? ', …' : '')
+    this.callouts.verify.set(names.length === 0 ? undefined : { level: 'error', text: `replica differs from its primary: image ${some}` })
   }
 
   /** Somebody changed the image's mirroring on either side. */
