@@ -74,6 +74,8 @@ export class ImageReplayer implements Commanded {
   private attempt: AbortController | undefined
   private demotedWatch: Scope | undefined
   private published: ImageStatus | undefined
+  /** whose status was published last of all ends */
+  private shownEnd: ReplayEnd['type'] | undefined
   private progress: ImageStatus | undefined
   private lastProgressAt = -Infinity
   private cancelProgress: (() => void) | undefined
@@ -247,7 +249,9 @@ export class ImageReplayer implements Commanded {
   /** The status that stays in the clusters when this replayer goes and the image does not. */
   publishStopped(): void {
     const lasting = ['error', 'stopped', 'unknown']
-    if (!this.published || !lasting.includes(this.published.state)) this.publish(STOPPED)
+    // what kept a replay from going on is no longer known when nobody tries
+    const passing = this.published?.state === 'error' && (this.shownEnd === 'failed' || this.shownEnd === 'transient')
+    if (!this.published || passing || !lasting.includes(this.published.state)) this.publish(STOPPED)
   }
 
   private async attemptOnce(signal: AbortSignal): Promise<ReplayEnd> {
@@ -276,7 +280,10 @@ export class ImageReplayer implements Commanded {
     }
     if (stop.aborted && end.type !== 'resyncRequested' && end.type !== 'remoteGone') end = { type: 'stopped' }
     this.enter({ type: 'stopped', manual: this.intent === 'stop', end })
-    if (!signal.aborted) this.publish(end.type === 'stopped' ? STOPPED : statusOfEnd(end))
+    if (!signal.aborted) {
+      this.shownEnd = end.type
+      this.publish(end.type === 'stopped' ? STOPPED : statusOfEnd(end))
+    }
     return end
   }
 
@@ -332,13 +339,19 @@ export class ImageReplayer implements Commanded {
         break
       case 'replaying':
         if (this.state.type !== 'replaying') return
-        this.progress = { state: 'replaying', description: replayingDescription(progress.description) }
+        this.progress = { state: 'replaying', description: replayingDescription({ ...progress.description, ...this.findings() }) }
         break
     }
     const { clock } = this.options
     const due = this.lastProgressAt + PROGRESS_INTERVAL_MS - clock.monotonic()
     if (due <= 0 || this.published?.state !== this.progress.state) return this.publishProgress()
     this.cancelProgress ??= clock.setTimer(due, () => this.publishProgress())
+  }
+
+  /** What a comparison with the primary has found. */
+  private findings(): { differing_bytes?: number } {
+    const { differingBytes } = this.options.metrics
+    return differingBytes ? { differing_bytes: differingBytes } : {}
   }
 
   private publishProgress(): void {

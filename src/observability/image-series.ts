@@ -23,6 +23,18 @@ const families: readonly Family[] = [
     kind: 'gauge',
     value: (image) => image.replicatedTimestamp,
   },
+  {
+    name: 'rbd_mirror_image_verified_timestamp_seconds',
+    help: 'Time when the replica was last compared with its primary by rbd_mirror_verify_interval',
+    kind: 'gauge',
+    value: (image) => image.verifiedTimestamp,
+  },
+  {
+    name: 'rbd_mirror_image_differing_bytes',
+    help: 'What differed then, in whole chunks',
+    kind: 'gauge',
+    value: (image) => image.differingBytes,
+  },
   { name: 'rbd_mirror_image_rpo_target_seconds', help: 'Lag that is still as it should be', kind: 'gauge', value: (image) => image.rpoSeconds },
   {
     name: 'rbd_mirror_image_state',

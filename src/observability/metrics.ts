@@ -44,6 +44,9 @@ export class ImageMetrics {
   readonly lagHistory = new LagHistory()
   /** the same for all images of a pool, namespace and peer */
   readonly poolKey: string
+  /** seconds since the epoch: when the replica was compared with its primary last, and what differed then */
+  verifiedTimestamp: number | undefined
+  differingBytes: number | undefined
   lastSyncSeconds: number | undefined
   lastSyncBytes: number | undefined
   /** counters from the daemon's start */
@@ -127,6 +130,11 @@ export class ImageMetrics {
   setTimestamps(timestamps: { primary?: number | undefined; replicated?: number | undefined }): void {
     this.primaryTimestamp = timestamps.primary ?? this.primaryTimestamp
     this.replicatedTimestamp = timestamps.replicated ?? this.replicatedTimestamp
+  }
+
+  setVerified({ at, differingBytes }: { at: number; differingBytes: number }): void {
+    this.verifiedTimestamp = at
+    this.differingBytes = differingBytes
   }
 
   /** bytes written to the replica since the last call */

@@ -9,6 +9,7 @@ import { MIB, mirrorAndCompare, scribble, startDaemon } from '../support/e2e.ts'
 import { expectReplayed } from '../support/journal.ts'
 import { createMirroredPool, waitForState } from '../support/mirroring.ts'
 import { RbdClient, type RbdInfo } from '../support/rbd.ts'
+import { waitFor } from '../support/wait.ts'
 
 const POOL = 'verify'
 
@@ -117,6 +118,29 @@ describeCeph('rbd-mirror verify', (pair) => {
     await image.write(20 * MIB + Math.floor(Math.random() * MIB), randomBytes(5_000))
     await image.flush()
   }
+
+  it('is done by the daemon itself at the configured pace', async () => {
+    const spec = `${POOL}/background`
+    const { a } = await pair.connect()
+    await pair.a.rbd('create', spec, '--size', '16M')
+    await a.with(spec, 'write', async (image) => {
+      for (let at = 0; at < 16 * MIB; at += 4 * MIB) await image.write(at + 5, randomBytes(200_000))
+      await image.enableMirroring('snapshot')
+    })
+    await mirrorAndCompare(pair, spec)
+    await spoil(spec)
+    await daemon.setOption('rbd_mirror_verify_interval', '1')
+    await daemon.waitForLog(/differs from its primary/)
+    await a.with(spec, 'write', (image) => image.mirrorSnapshot())
+    await waitForState(pair.b, spec, 'up+replaying', /"differing_bytes":[1-9]/)
+    await waitFor('the callout', async () => /replica differs from its primary: image background/.test(await pair.b.rbd('mirror', 'pool', 'status', '--verbose', POOL)))
+    expect(await verify(spec, '--repair')).toMatchObject({ code: 0, type: 'equal' })
+    await waitFor('the finding to go', async () => {
+      await a.with(spec, 'write', (image) => image.mirrorSnapshot())
+      return !(await waitForState(pair.b, spec, 'up+replaying')).description.includes('differing_bytes')
+    })
+    await daemon.setOption('rbd_mirror_verify_interval', '0')
+  })
 
   it('says when nothing can be said', async () => {
     const spec = `${POOL}/demoted`
