@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import { describe, expect, it } from 'vitest'
 import { ConfigError } from './config-error.ts'
 import { parseMonHost } from './mon-host.ts'
@@ -29,5 +30,17 @@ describe('parseMonHost', () => {
   it.each(['', ' , ', '10.0.0.1:99999', 'a/b', 'file://relative/x', 'file:///', 'http://x', '[v2:10.0.0.1'])('refuses %j', (text) => {
     expect(() => parseMonHost(text, 'x.conf:3')).toThrow(ConfigError)
     expect(() => parseMonHost(text, 'x.conf:3')).toThrow(/^x\.conf:3: /)
+  })
+
+  it.each(['redis://user:secret@host:99999/0', 'redis://:secret@[host/0', 'redis://:p@secret@host:x/0'])('tells no password: %j', (text) => {
+    const failure = (() => {
+      try {
+        return parseMonHost(text)
+      } catch (error) {
+        return error
+      }
+    })()
+    expect(failure).toBeInstanceOf(ConfigError)
+    expect(inspect(failure)).not.toContain('secret')
   })
 })

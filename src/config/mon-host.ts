@@ -35,8 +35,9 @@ function parseUrl(scheme: string, text: string, where: string | undefined): MonH
   let url: URL
   try {
     url = new URL(text)
-  } catch (error) {
-    throw new ConfigError(`mon_host is no good address: "${text}"`, where, { cause: error })
+  } catch {
+    // Not with the parser's error: that has all of the text, a password in it included.
+    throw new ConfigError(`mon_host is no good address: "${text.replace(/\/\/.*@/, '//[redacted]@')}"`, where)
   }
   if (scheme === 'redis' || scheme === 'rediss') return { driver: 'redis', url: text }
   if (scheme === 'file' && url.host === '' && url.pathname !== '/') return { driver: 'folder', path: decodeURIComponent(url.pathname) }

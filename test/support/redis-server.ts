@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import { ClusterProcess } from './cluster-process.ts'
 import { freePorts } from './ports.ts'
+import { waitFor } from './wait.ts'
 
 const PROGRAM = 'redis-server'
 const START_MS = 10_000
@@ -22,6 +23,8 @@ export interface RedisServerOptions {
   /** when the append-only file is flushed */
   readonly fsync?: 'always' | 'everysec' | 'no'
   readonly password?: string
+  /** A Redis Cluster of this one node: it has all slots, database 0 alone, and refuses what would touch two nodes of a larger one. */
+  readonly cluster?: boolean
 }
 
 /** A Redis server with an append-only file in a folder of its own, on a port of its own; it ends with us, however we end. */
@@ -33,11 +36,11 @@ export class RedisServer {
 
   private constructor(
     readonly port: number,
-    { fsync = 'everysec', password }: RedisServerOptions,
+    { fsync = 'everysec', password, cluster = false }: RedisServerOptions,
   ) {
     this.password = password
     this.output = openSync(join(this.folder, 'output'), 'a')
-    const settings = { port, bind: '127.0.0.1', dir: this.folder, save: '', appendonly: 'yes', appendfsync: fsync, ...(password && { requirepass: password }) }
+    const settings = { port, bind: '127.0.0.1', dir: this.folder, save: '', appendonly: 'yes', appendfsync: fsync, ...(password && { requirepass: password }), ...(cluster && { 'cluster-enabled': 'yes', 'cluster-port': port + 1 }) }
     this.process = new ClusterProcess({
       name: `redis-server on port ${port}`,
       command: [PROGRAM, ...Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)])],
@@ -49,9 +52,10 @@ export class RedisServer {
   }
 
   static async start(options: RedisServerOptions = {}): Promise<RedisServer> {
-    const server = new RedisServer(await freePorts(1), options)
+    const server = new RedisServer(await freePorts(2), options)
     try {
       await server.run()
+      if (options.cluster) await server.with(haveAllSlots)
       return server
     } catch (error) {
       await server.close()
@@ -99,4 +103,9 @@ export class RedisServer {
     closeSync(this.output)
     rmSync(this.folder, { recursive: true, force: true })
   }
+}
+
+async function haveAllSlots(client: Redis): Promise<void> {
+  await client.call('CLUSTER', 'ADDSLOTSRANGE', '0', '16383')
+  await waitFor('the Redis Cluster', async () => (await client.call('CLUSTER', 'INFO') as string).includes('cluster_state:ok'), { interval: 20, timeout: START_MS })
 }

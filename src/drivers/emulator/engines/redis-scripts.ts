@@ -123,8 +123,8 @@ return answers
 /**
  * KEYS meta, fences, index, objects, commits, object, omap. ARGV address, token, expected revision, whether the version grows, the head
  * (empty: the object goes), its name, whether the store grows; then the lists: tokens to forget, index entries to add and to remove,
- * chunks to delete, chunks and their bytes to put, omap copies (target, source), number of omap changes, and for each: omap, whether it is
- * cleared, list of keys to remove, list of keys and values to set. Answers the object's version, or nil for another revision.
+ * chunks to delete, chunks and their bytes to put, omaps to copy; the number of omap changes, and for each: omap, whether it is cleared,
+ * which of the copies it becomes first (0: none), list of keys to remove, list of keys and values to set. Answers the object's version, or nil for another revision.
  */
 export const COMMIT = script(
   FENCES,
@@ -193,17 +193,16 @@ local function keysOf(base)
 end
 local copies = {}
 from, to = list()
-for i = from, to, 2 do
-  local keys, values = keysOf(ARGV[i + 1]), {}
-  for j = 1, #keys do values[j] = redis.call('HGET', object, 'm' .. ARGV[i + 1] .. keys[j]) end
-  copies[ARGV[i]] = { keys, values }
+for i = from, to do
+  local keys, values = keysOf(ARGV[i]), {}
+  for j = 1, #keys do values[j] = redis.call('HGET', object, 'm' .. ARGV[i] .. keys[j]) end
+  copies[#copies + 1] = { keys, values }
 end
 local changes = tonumber(ARGV[at])
 at = at + 1
 for _ = 1, changes do
-  local base, clear = ARGV[at], ARGV[at + 1]
-  at = at + 2
-  local copy = copies[base]
+  local base, clear, copy = ARGV[at], ARGV[at + 1], copies[tonumber(ARGV[at + 2])]
+  at = at + 3
   if copy or clear == '1' then removeOmap(base, keysOf(base)) end
   if copy and clear == '0' then addOmap(base, copy[1], copy[2]) end
   local keys, values = {}, {}

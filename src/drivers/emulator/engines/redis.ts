@@ -104,7 +104,8 @@ export class RedisEngine implements Engine {
   async commit(client: EngineClient, id: ObjectId, revision: number, changes: ObjectChanges): Promise<number | undefined> {
     const { head, addIndex, removeIndex, putChunks, deleteChunks, omaps } = changes
     const tag = shardTag(id)
-    const sets = omaps.some(({ set, copyOf }) => copyOf !== undefined || (set && set.size > 0))
+    const copied = omaps.filter(({ copyOf }) => copyOf !== undefined)
+    const sets = copied.length > 0 || omaps.some(({ set }) => set && set.size > 0)
     const grows = head !== undefined && (putChunks.length > 0 || addIndex.length > 0 || sets)
     const version = await this.settling(tag, (token, heard) =>
       this.link.run(
@@ -117,12 +118,12 @@ export class RedisEngine implements Engine {
           ...list(removeIndex),
           ...list(deleteChunks.map(chunkField)),
           ...list(putChunks.flatMap(([chunk, data]) => [chunkField(chunk), data])),
-          ...list(omaps.flatMap(({ omap, copyOf }) => (copyOf === undefined ? [] : [omapBase(omap), omapBase(copyOf)]))),
+          ...list(copied.map(({ copyOf }) => omapBase(copyOf!))),
           omaps.length,
-          ...omaps.flatMap(({ omap, clear, remove, set }) => [
-            ...[omapBase(omap), clear ? 1 : 0],
-            ...list([...(remove ?? [])]),
-            ...list([...(set ?? [])].flat()),
+          ...omaps.flatMap((change) => [
+            ...[omapBase(change.omap), change.clear ? 1 : 0, copied.indexOf(change) + 1],
+            ...list([...(change.remove ?? [])]),
+            ...list([...(change.set ?? [])].flat()),
           ]),
         ],
       ),
