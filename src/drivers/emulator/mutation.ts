@@ -91,7 +91,10 @@ export class Mutation {
 
   writeFull(data: Buffer): void {
     checkExtent(0, data.length)
+    // Nothing in place of nothing is no change, and leaves even a whiteout what it is.
+    const touched = this.touched || !this.present || data.length > 0 || this.size > 0
     this.createIfAbsent()
+    this.touched = touched
     this.data.push({ type: 'truncate', size: 0 }, { type: 'write', offset: 0, data })
     this.modified.add(0, this.size)
     this.size = data.length
@@ -133,10 +136,15 @@ export class Mutation {
 
   /** @throws ENOENT */
   remove(): void {
+    if (!this.removeAnyway()) throw new RadosError(Errno.ENOENT, { op: 'remove' })
+  }
+
+  /** False when there is nothing to remove. */
+  private removeAnyway(): boolean {
     const { base, context } = this
-    const leavesWhiteout =
-      base !== undefined && base.clones.length > 0 ? true : context !== undefined && context.snaps.length > 0 && context.snaps[0]! > (base?.snapSeq ?? 0n)
-    if (!this.present || (this.whiteout && leavesWhiteout)) throw new RadosError(Errno.ENOENT, { op: 'remove' })
+    const newest = context?.snaps[0] ?? 0n
+    const leavesWhiteout = (base !== undefined && base.clones.length > 0) || newest > (base?.snapSeq ?? 0n)
+    if (!this.present || (this.whiteout && leavesWhiteout)) return false
     this.touched = true
     this.modified.add(0, this.size)
     this.startFrom('nothing')
@@ -144,6 +152,7 @@ export class Mutation {
     this.watchers = []
     this.whiteout = leavesWhiteout
     this.present = leavesWhiteout
+    return true
   }
 
   setXattr(name: string, value: Buffer): void {
@@ -202,7 +211,7 @@ export class Mutation {
     const target = stateAt(this.base, snap)
     if (!target) {
       if (this.watchers.length > 0) throw new RadosError(Errno.EBUSY, { op: 'rollback' })
-      if (this.exists) this.remove()
+      this.removeAnyway()
       return
     }
     this.touched = true
@@ -233,14 +242,14 @@ export class Mutation {
 
   /** What is to be committed; undefined when nothing is. @throws Stale */
   async finish(id: ObjectId, reader: ObjectReader, now: number, options: { bumpVersion: boolean }): Promise<ObjectChanges | undefined> {
-    if (!this.touched) return undefined
+    if (!this.touched || (!this.base && !this.present)) return undefined
     const { base } = this
     const cloning = options.bumpVersion && needsClone(base, this.context)
     let clones = base?.clones ?? []
     const added = cloning ? cloneOf(base!, this.baseVersion, this.context) : undefined
     if (added) clones = [...clones, added]
     clones = withoutModified(clones, this.modified)
-    if (!this.present || (this.whiteout && clones.length === 0)) return removal(id, base, options.bumpVersion)
+    if (!this.present) return removal(id, base, options.bumpVersion)
 
     const data = await this.foldData(reader, clones)
     const omaps: OmapChange[] = []

@@ -140,7 +140,7 @@ export class Operation {
     if (this.mutation.omap && !this.reader.at) throw new RadosError(Errno.ENOENT, { op: 'compare omap' })
     const stored = (this.mutation.omap ? (await this.reader.omapValues([key])).get(key) : undefined) ?? EMPTY
     if (comparison !== 'eq' && comparison !== 'lt' && comparison !== 'gt') throw new RadosError(Errno.EINVAL, { op: 'compare omap' })
-    if (!holds(comparison, Buffer.compare(stored, value))) throw new RadosError(Errno.ECANCELED, { op: 'compare omap' })
+    if (!holds(comparison, compareSigned(stored, value))) throw new RadosError(Errno.ECANCELED, { op: 'compare omap' })
   }
 
   /** What each step answers. */
@@ -261,4 +261,13 @@ function holds(comparison: Comparison, order: number): boolean {
     case 'lte':
       return order <= 0
   }
+}
+
+/** The order of Ceph's bufferlists, whose bytes have a sign. */
+function compareSigned(a: Buffer, b: Buffer): number {
+  const common = Math.min(a.length, b.length)
+  for (let at = 0; at < common; at++) {
+    if (a[at] !== b[at]) return a.readInt8(at) - b.readInt8(at)
+  }
+  return a.length - b.length
 }
