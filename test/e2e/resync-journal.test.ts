@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { clientUnregister } from '../../src/cls/journal/client.ts'
 import { systemClock } from '../../src/base/clock.ts'
 import { FaultyCluster } from '../../src/drivers/faulty/faulty-cluster.ts'
 import { AtWrite } from '../support/at-write.ts'
@@ -7,9 +8,9 @@ import { describeCeph } from '../support/ceph.ts'
 import { contentDigest } from '../support/compare.ts'
 import type { MirrorDaemon } from '../support/daemon.ts'
 import { expectSameUserSnapshots, MIB, scribble, startDaemon } from '../support/e2e.ts'
-import { expectReplayed } from '../support/journal.ts'
+import { expectReplayed, journalStatus } from '../support/journal.ts'
 import { createMirroredPool, waitForState } from '../support/mirroring.ts'
-import type { RbdInfo } from '../support/rbd.ts'
+import { RbdClient, type RbdInfo } from '../support/rbd.ts'
 import { connectTo, replayUntilIdle } from '../support/replay.ts'
 import { waitFor } from '../support/wait.ts'
 
@@ -128,5 +129,21 @@ describeCeph('resync in journal mode', (pair) => {
     await expectReplayed(pair, spec)
     expect(await idOf(spec)).toBe(before)
     await expectSameUserSnapshots(pair, spec)
+  })
+
+  it('is done by itself where the primary has forgotten its replica, and may have dropped what that had not replayed', async () => {
+    const spec = await mirrored('forgotten')
+    const { a } = await pair.connect()
+    const before = await idOf(spec)
+    const { id } = await pair.a.rbdJson<RbdInfo>('info', spec)
+    const replica = (await journalStatus(pair.a, spec)).registered_clients.find((client) => client.id !== '')!.id
+    await daemon.stop()
+    await using client = await RbdClient.connect(pair.a)
+    await clientUnregister.call(await client.pool(POOL), `journal.${id}`, { id: replica })
+    await a.with(spec, 'write', (image) => scribble(image, { count: 10 }))
+    daemon = startDaemon(pair)
+    await waitForState(pair.b, spec, 'up+replaying')
+    await expectReplayed(pair, spec)
+    expect(await idOf(spec)).toBe(before)
   })
 })

@@ -5,8 +5,9 @@ import { afterAll, beforeAll, expect, it } from 'vitest'
 import { WriteOperation } from '../../src/rados/operation.ts'
 import { describeCeph } from '../support/ceph.ts'
 import type { MirrorDaemon } from '../support/daemon.ts'
-import { MIB, mirrorAndCompare, scribble, startDaemon } from '../support/e2e.ts'
+import { MIB, mirrorAndCompare, startDaemon } from '../support/e2e.ts'
 import { expectReplayed } from '../support/journal.ts'
+import type { LibrbdImage } from '../support/librbd.ts'
 import { createMirroredPool, waitForState } from '../support/mirroring.ts'
 import { RbdClient, type RbdInfo } from '../support/rbd.ts'
 import { waitFor } from '../support/wait.ts'
@@ -114,7 +115,7 @@ describeCeph('rbd-mirror verify', (pair) => {
     await expectReplayed(pair, spec)
   })
 
-  const scribbleTail = async (image: Parameters<typeof scribble>[0]) => {
+  const scribbleTail = async (image: LibrbdImage) => {
     await image.write(20 * MIB + Math.floor(Math.random() * MIB), randomBytes(5_000))
     await image.flush()
   }

@@ -57,6 +57,7 @@ async function prepare(context: ImageContext, target: JournalTarget, opened: Ope
   const { remote } = context
   const remoteJournal = await describing('error initializing remote journal', () => Journal.open(journalOptions(context, remote, target.remoteImageId)))
   opened.remoteJournal = remoteJournal
+  await describing('error retrieving remote journal client', () => noteUnknownHere(context, remoteJournal, target.localImageId))
   const client = await describing('error retrieving remote journal client', () =>
     RemoteClient.open(remoteJournal, context.local.mirrorUuid, target.localImageId ?? ''),
   )
@@ -124,6 +125,21 @@ async function prepare(context: ImageContext, target: JournalTarget, opened: Ope
     settings,
   })
   return { type: 'replay', replayer }
+}
+
+/**
+ * A remote journal that does not know this site may have lost what its replica has not replayed yet. That is noted before this site is registered,
+ * which nobody could tell from then on: the replica, which has nothing of its own, is compared with the primary.
+ */
+async function noteUnknownHere(context: ImageContext, remoteJournal: Journal, localImageId: string | undefined): Promise<void> {
+  const { local, remote, options } = context
+  if (localImageId === undefined || remoteJournal.client(local.mirrorUuid) || options.resyncMode === 'recreate') return
+  const journal = await ImageJournal.open(journalOptions(context, local, localImageId))
+  try {
+    if (journal.ownership.data.mirrorUuid === remote.mirrorUuid && !journal.resyncRequested) await journal.requestResync()
+  } finally {
+    await journal.close()
+  }
 }
 
 /**
