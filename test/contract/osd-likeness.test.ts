@@ -159,7 +159,7 @@ class Side {
     const before = this.versions.get(oid)
     const done = await outcome(this.written.write(oid, operation))
     if ('errno' in done) return done
-    this.versions.set(oid, done.result)
+    if (done.result > 0n) this.versions.set(oid, done.result) // 0: nothing was there, and nothing was done
     return { changed: done.result !== before, later: before === undefined || done.result >= before }
   }
 
