@@ -183,6 +183,18 @@ describe('ImageReplayer', () => {
     expect(lines).toEqual(['warn: one', 'warn: two'])
   })
 
+  it.each([
+    [{ type: 'transient', reason: 'remote pool has no record of mirroring' }, 'stopped: stopped'],
+    [{ type: 'failed', description: 'replay failed', error: undefined }, 'stopped: stopped'],
+    [{ type: 'splitBrain', reason: 'split-brain' }, 'error: split-brain'],
+  ] as [ReplayEnd, string][])('leaves behind what holds without it: after %o', async (end, left) => {
+    harness = new Harness([end])
+    await harness.clock.advance(5_000)
+    await harness.close()
+    harness.replayer.publishStopped()
+    expect(harness.statuses.at(-1)).toBe(left)
+  })
+
   it('keeps showing the error while it tries again', async () => {
     const replay = new FakeReplay()
     harness = new Harness([{ type: 'failed', description: 'failed to open remote image', error: new Error('x') }, replay.step])
