@@ -12,7 +12,6 @@ import {
   type ObjectId,
   type ObjectView,
   type OmapChange,
-  type OmapId,
   type Query,
   type Shard,
   type TableCommit,
@@ -170,7 +169,9 @@ export class LmdbEngine implements Engine {
       return version
     }
     const number = object?.number ?? this.count(keys.OBJECT_COUNTER)
-    for (const change of changes.omaps) this.changeOmap(number, change)
+    // All copies are of what was there before the commit.
+    const copies = changes.omaps.map(({ copyOf }) => (copyOf === undefined ? undefined : this.range(keys.omapKey(number, copyOf, ''), '', undefined, Infinity)))
+    changes.omaps.forEach((change, index) => this.changeOmap(number, change, copies[index]))
     for (const [chunk, data] of changes.putChunks) db.putSync(keys.chunkKey(number, chunk), data)
     for (const chunk of changes.deleteChunks) db.removeSync(keys.chunkKey(number, chunk))
     const head = encodeHead(changes.head)
@@ -192,12 +193,12 @@ export class LmdbEngine implements Engine {
     for (const key of [...this.db.getKeys(keys.rangeOf(base, '', undefined))]) this.db.removeSync(key)
   }
 
-  private changeOmap(number: number, { omap, copyOf, clear, remove, set }: OmapChange): void {
-    const key = (of: OmapId, name: string) => keys.omapKey(number, of, name)
-    if (clear || copyOf !== undefined) this.removeRange(key(omap, ''))
-    if (copyOf !== undefined) for (const [name, value] of this.range(key(copyOf, ''), '', undefined, Infinity)) this.db.putSync(key(omap, name), value)
-    if (remove) for (const name of remove) this.db.removeSync(key(omap, name))
-    if (set) for (const [name, value] of set) this.db.putSync(key(omap, name), value)
+  private changeOmap(number: number, { omap, clear, remove, set }: OmapChange, copy: readonly [string, Buffer][] | undefined): void {
+    const key = (name: string) => keys.omapKey(number, omap, name)
+    if (clear || copy) this.removeRange(key(''))
+    if (copy && !clear) for (const [name, value] of copy) this.db.putSync(key(name), value)
+    if (remove) for (const name of remove) this.db.removeSync(key(name))
+    if (set) for (const [name, value] of set) this.db.putSync(key(name), value)
   }
 
   /** The next number of a counter. */

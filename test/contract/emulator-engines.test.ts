@@ -1,14 +1,17 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { HEAD_OMAP, type Engine, type ObjectChanges, type ObjectId, type Query } from '../../src/drivers/emulator/engine.ts'
+import { LmdbEngine } from '../../src/drivers/emulator/engines/lmdb.ts'
 import { MemoryEngine } from '../../src/drivers/emulator/engines/memory.ts'
 import { RedisEngine } from '../../src/drivers/emulator/engines/redis.ts'
 import type { ObjectHead } from '../../src/drivers/emulator/object-head.ts'
 import { redisMissing, RedisServer } from '../support/redis-server.ts'
 
 /*
- * Random changes on the engine in memory and on the one in Redis, side by side: they answer the same. The Redis server is one of a Redis
- * Cluster, which refuses scripts that touch keys of two hash tags.
+ * Random changes on the engine in memory and on another one, side by side: they answer the same.
  */
 
 const CLIENT = { address: '127.0.0.1:0/1' }
@@ -85,36 +88,37 @@ function ordered(answer: unknown): unknown {
   return { entries: [...entries], more }
 }
 
-describe.skipIf(redisMissing())('the engine on a Redis Cluster and the one in memory', () => {
-  let server: RedisServer
-  let redis: RedisEngine
+interface OpenEngine {
+  readonly engine: Engine
+  close(): Promise<void>
+}
+
+function comparedWithMemory(open: () => Promise<OpenEngine>): void {
+  let opened: OpenEngine | undefined
+  let engine: Engine
 
   beforeAll(async () => {
-    server = await RedisServer.start({ fsync: 'no', cluster: true })
-    redis = await RedisEngine.open(server.url(), { now: Date.now })
+    opened = await open()
+    engine = opened.engine
   })
-  afterAll(async () => {
-    await redis?.close()
-    await server?.close()
-  })
+  afterAll(() => opened?.close())
 
-  test('answer the same, whatever is done', async () => {
+  test('answers the same, whatever is done', async () => {
     let pool = 0
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 12 }), async (steps) => {
         pool++
         const memory = new MemoryEngine('model', Date.now)
-        for (const [size, one] of steps.entries()) expect(await answers(redis, one, pool, size)).toEqual(await answers(memory, one, pool, size))
+        for (const [size, one] of steps.entries()) expect(await answers(engine, one, pool, size)).toEqual(await answers(memory, one, pool, size))
         const shards = [0, 1].map((shard) => ({ pool, shard }))
-        await redis.dropShards(shards)
-        for (const shard of shards) expect(await redis.shardVersion(shard)).toBe(0)
+        await engine.dropShards(shards)
+        for (const shard of shards) expect(await engine.shardVersion(shard)).toBe(0)
       }),
-      { numRuns: 40 },
+      { numRuns: 60 },
     )
-    expect((await server.with((client) => client.keys('*'))).filter((key) => !key.includes('{redis-'))).toEqual([])
   })
 
-  test('keep the same table', async () => {
+  test('keeps the same table', async () => {
     const memory = new MemoryEngine('model', Date.now)
     const value = fc.option(fc.string({ maxLength: 5 }), { nil: undefined })
     const entries = fc.array(fc.tuple(name, value), { maxLength: 2 })
@@ -122,11 +126,11 @@ describe.skipIf(redisMissing())('the engine on a Redis Cluster and the one in me
       fc.asyncProperty(entries, entries, name, async (expectations, put, prefix) => {
         // Every other expectation holds.
         const expected = expectations.map(([key, other], index) => [key, index % 2 === 0 ? memory.tableGet(key) : other] as const)
-        expect(await redis.tableCommit({ expect: expected, put })).toBe(memory.tableCommit({ expect: expected, put }))
-        for (const key of NAMES) expect(await redis.tableGet(key)).toBe(memory.tableGet(key))
-        expect([...(await redis.tableList(prefix))]).toEqual([...memory.tableList(prefix)])
+        expect(await engine.tableCommit({ expect: expected, put })).toBe(memory.tableCommit({ expect: expected, put }))
+        for (const key of NAMES) expect(await engine.tableGet(key)).toBe(memory.tableGet(key))
+        expect([...(await engine.tableList(prefix))]).toEqual([...memory.tableList(prefix)])
       }),
-      { numRuns: 40 },
+      { numRuns: 60 },
     )
   })
 
@@ -134,15 +138,44 @@ describe.skipIf(redisMissing())('the engine on a Redis Cluster and the one in me
     const id: ObjectId = { pool: 9_999, shard: 0, key: 'large' }
     const set = new Map(Array.from({ length: 9000 }, (_, index) => [`key ${String(index).padStart(6, '0')}`, Buffer.from([index & 255, 0, 255])]))
     const base = { putChunks: [], deleteChunks: [], addIndex: [], removeIndex: [], bumpVersion: true, head: headWith(0) }
-    await redis.commit(CLIENT, id, 0, { ...base, omaps: [{ omap: HEAD_OMAP, set }] })
-    const { revision } = await redis.open(CLIENT, id, [])
-    await redis.commit(CLIENT, id, revision, { ...base, omaps: [{ omap: 5n, copyOf: HEAD_OMAP }, { omap: HEAD_OMAP, clear: true }] })
-    const { answers: found } = await redis.open(CLIENT, id, [
+    await engine.commit(CLIENT, id, 0, { ...base, omaps: [{ omap: HEAD_OMAP, set }] })
+    const { revision } = await engine.open(CLIENT, id, [])
+    await engine.commit(CLIENT, id, revision, { ...base, omaps: [{ omap: 5n, copyOf: HEAD_OMAP }, { omap: HEAD_OMAP, clear: true }] })
+    const { answers: found } = await engine.open(CLIENT, id, [
       { type: 'omapPage', omap: 5n, after: undefined, prefix: '', max: Infinity },
       { type: 'omapPage', omap: HEAD_OMAP, after: undefined, prefix: '', max: 10 },
       { type: 'omapValues', omap: 5n, keys: [...set.keys()] },
     ])
     expect(found).toEqual([{ entries: set, more: false }, { entries: new Map(), more: false }, set])
-    await redis.dropShards([id])
+    await engine.dropShards([id])
+  })
+}
+
+describe('the engine on LMDB, compared with the one in memory', () => {
+  comparedWithMemory(async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'emulated-'))
+    const engine = await LmdbEngine.open(folder, { create: true, now: Date.now })
+    return {
+      engine,
+      async close() {
+        await engine.close()
+        await rm(folder, { recursive: true, force: true })
+      },
+    }
+  })
+})
+
+// Its one node refuses scripts that touch keys of two hash tags.
+describe.skipIf(redisMissing())('the engine on a Redis Cluster, compared with the one in memory', () => {
+  comparedWithMemory(async () => {
+    const server = await RedisServer.start({ fsync: 'no', cluster: true })
+    const engine = await RedisEngine.open(server.url(), { now: Date.now })
+    return {
+      engine,
+      async close() {
+        await engine.close()
+        await server.close()
+      },
+    }
   })
 })
