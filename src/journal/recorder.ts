@@ -9,11 +9,14 @@ import { journalDataName } from './names.ts'
 /** Entries that go into one append per object; what comes meanwhile waits for the next one. */
 const maxEntriesAtOnce = 1024
 
+/** An append may begin just below the object's size: entries of more than this part of it do not go together. */
+const maxAppendPart = 1 / 4
+
 interface Waiting {
   entryTid: bigint
   entry: Buffer
-  resolve(position: ObjectPosition): void
-  reject(error: unknown): void
+  resolve: (position: ObjectPosition) => void
+  reject: (error: unknown) => void
 }
 
 /**
@@ -76,10 +79,11 @@ export class JournalRecorder {
   /** Resolves with those that are not written because the object is full. */
   private async writeObject(objectNumber: number, entries: readonly Waiting[]): Promise<readonly Waiting[]> {
     const { objectSize } = this.metadata
+    const most = objectSize * maxAppendPart
     for (let first = 0; first < entries.length; ) {
       let end = first + 1
       let bytes = entries[first]!.entry.length
-      while (end < entries.length && bytes + entries[end]!.entry.length <= objectSize) bytes += entries[end++]!.entry.length
+      while (end < entries.length && bytes + entries[end]!.entry.length <= most) bytes += entries[end++]!.entry.length
       const some = entries.slice(first, end)
       const data = some.length === 1 ? some[0]!.entry : Buffer.concat(some.map(({ entry }) => entry))
       try {

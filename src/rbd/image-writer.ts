@@ -1,7 +1,7 @@
+import { setModifyTimestamp } from '../cls/rbd/client.ts'
 import { Errno, isErrno } from '../rados/errors.ts'
 import type { Image } from './image.ts'
-import { operationError } from './operations/invoke.ts'
-import { FEATURE_NON_PRIMARY, hasFeature } from './features.ts'
+import { operationError, requirePrimary } from './operations/invoke.ts'
 import { discardHere, writeHere } from './write-image.ts'
 
 /** Times that the lock is asked for again when a peer takes it between asking and writing. */
@@ -13,6 +13,9 @@ const maxTries = 100
  * when it resolves. Rejects with RadosError: EROFS for an image that is not primary, or a lock that is not to be had.
  */
 export class ImageWriter {
+  /** when the header was told last that the image is written to, on the monotonic clock */
+  private touched = -Infinity
+
   constructor(private readonly image: Image) {}
 
   async write(offset: number, data: Buffer): Promise<void> {
@@ -44,7 +47,8 @@ export class ImageWriter {
     const { image } = this
     for (let tries = 1; ; tries++) {
       await image.refreshIfNeeded()
-      if (hasFeature(image.header.features, FEATURE_NON_PRIMARY)) throw operationError(image, Errno.EROFS, 'write')
+      requirePrimary(image, 'write')
+      await this.touch()
       if (!image.usesLock) return image.gate.write(() => act(undefined))
       await this.acquire()
       try {
@@ -53,6 +57,16 @@ export class ImageWriter {
         if (!isErrno(error, Errno.ERESTART) || tries === maxTries) throw error
       }
     }
+  }
+
+  /** The time of the last change, as exact as rbd_mtime_update_interval wants it. */
+  private async touch(): Promise<void> {
+    const { image } = this
+    const intervalMs = image.numericOption('rbd_mtime_update_interval', 60) * 1000
+    const now = image.options.clock.monotonic()
+    if (intervalMs === 0 || now - this.touched < intervalMs) return
+    this.touched = now
+    await setModifyTimestamp.call(image.io, image.headerOid, undefined)
   }
 
   private async acquire(): Promise<void> {

@@ -1,5 +1,6 @@
 import { Errno, isErrno, RadosError } from '../../rados/errors.ts'
 import type { ExclusiveLock } from '../exclusive-lock.ts'
+import { FEATURE_NON_PRIMARY, hasFeature } from '../features.ts'
 import type { OperationRequest, Progress } from '../header-watcher.ts'
 import type { Image } from '../image.ts'
 import { operationStart, type OperationStart } from '../journal/operation-events.ts'
@@ -41,6 +42,7 @@ export async function invoke(
   for (let tries = 1; ; tries++) {
     options.signal?.throwIfAborted()
     await image.refreshIfNeeded()
+    requirePrimary(image, operation.name)
     if (!image.usesLock) return gated(image, operation.local)
     const taken = await takeLock(image, lock, operation.name, demandLock, options.signal)
     if (taken === 'refused' || taken === 'foreign') throw operationError(image, Errno.EROFS, operation.name)
@@ -54,6 +56,11 @@ export async function invoke(
       if (tries === maxTries || !(demandLock || isErrno(error, Errno.ETIMEDOUT, Errno.ERESTART))) throw error
     }
   }
+}
+
+/** A replica in snapshot mode is not for its users to change: EROFS. What mirroring does with it is not asked. */
+export function requirePrimary(image: Image, op: string): void {
+  if (image.options.journaled && hasFeature(image.header.features, FEATURE_NON_PRIMARY)) throw operationError(image, Errno.EROFS, op)
 }
 
 /** An image that is not primary has a lock that nobody may have for changing it. */
@@ -80,6 +87,7 @@ export async function invokeHere<T>(image: Image, name: string, start: Operation
   const { lock } = image
   if (!lock) throw operationError(image, Errno.EROFS, name)
   await image.refreshIfNeeded()
+  requirePrimary(image, name)
   if (!image.usesLock) return gated(image, task)
   const taken = await takeLock(image, lock, name, true, signal)
   if (taken !== 'acquired') throw operationError(image, Errno.EROFS, name)

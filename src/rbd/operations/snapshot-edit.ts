@@ -6,7 +6,7 @@ import type { OperationRequest } from '../header-watcher.ts'
 import { findSnapshot, type ImageSnapshot } from '../header.ts'
 import type { Image } from '../image.ts'
 import { hasOldChildren } from './children.ts'
-import { changeHeader, invoke, invokeHere, operationError, type OperationOptions } from './invoke.ts'
+import { changeHeader, invoke, invokeHere, operationError, requirePrimary, type OperationOptions } from './invoke.ts'
 
 /** "no limit" of snapshots */
 export const NO_SNAPSHOT_LIMIT = 0xffffffffffffffffn
@@ -15,7 +15,10 @@ export const NO_SNAPSHOT_LIMIT = 0xffffffffffffffffn
 async function edit(image: Image, name: string, local: () => Promise<void>, request: OperationRequest, options?: OperationOptions): Promise<void> {
   const { features } = await image.refreshIfNeeded()
   if (hasFeature(features, FEATURE_JOURNALING)) await invoke(image, { name, local, request }, options)
-  else await local()
+  else {
+    requirePrimary(image, name)
+    await local()
+  }
 }
 
 export function requireSnapshot(image: Image, id: SnapId, op: string): ImageSnapshot {
@@ -75,7 +78,10 @@ export function unprotectSnapshotHere(image: Image, snapId: SnapId): Promise<voi
 export async function setSnapshotLimit(image: Image, limit: bigint): Promise<void> {
   const journaled = image.options.journaled && hasFeature((await image.refreshIfNeeded()).features, FEATURE_JOURNALING)
   if (journaled) await invokeHere(image, 'set snapshot limit', { type: 'snapLimit', limit }, () => setSnapshotLimitHere(image, limit))
-  else await setSnapshotLimitHere(image, limit)
+  else {
+    requirePrimary(image, 'set snapshot limit')
+    await setSnapshotLimitHere(image, limit)
+  }
 }
 
 export function setSnapshotLimitHere(image: Image, limit: bigint): Promise<void> {

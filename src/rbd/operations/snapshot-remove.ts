@@ -8,7 +8,7 @@ import type { Image } from '../image.ts'
 import { isOrphan } from '../mirror/mirror-snapshot.ts'
 import { removeImageState } from '../mirror/image-state.ts'
 import { detachFromParent, ignoringAbsence, snapshotHasChildren } from './children.ts'
-import { changeHeader, invoke, operationError, type OperationOptions } from './invoke.ts'
+import { changeHeader, invoke, operationError, requirePrimary, type OperationOptions } from './invoke.ts'
 
 /**
  * Removes a snapshot, by the lock owner where object maps or a journal have to follow. A user snapshot with children of format v2 goes to the
@@ -19,6 +19,7 @@ export async function removeSnapshot(image: Image, snapId: SnapId, options?: Ope
   const snapshot = findSnapshot(await image.refreshIfNeeded(), snapId)
   if (!snapshot) return
   const proxied = (image.header.features & (FEATURE_FAST_DIFF | FEATURE_JOURNALING)) !== 0n
+  requirePrimary(image, 'remove snapshot')
   if (!proxied) return removeSnapshotHere(image, snapId)
   const { namespace, name } = snapshot
   try {

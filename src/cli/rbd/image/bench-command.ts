@@ -143,7 +143,7 @@ async function attemptIo(context: CommandContext, what: string, act: () => Promi
   } catch (error) {
     if (!(error instanceof RadosError)) throw error
     context.line(`${what} error: ${errnoText(error.errno)}`)
-    throw new CommandFailure(error.errno, undefined, { cause: undefined })
+    throw new CommandFailure(error.errno)
   }
 }
 
@@ -179,9 +179,9 @@ class Rates {
     this.last = elapsed
     const sum = (of: (sample: (typeof this.samples)[number]) => number) => this.samples.reduce((all, sample) => all + of(sample), 0)
     const seconds = sum((sample) => sample.seconds)
-    const columns = [Math.floor(elapsed), this.ios - this.threads, doubleText(sum((sample) => sample.ios) / seconds)]
+    const columns = [String(Math.floor(elapsed)).padStart(5), String(this.ios - this.threads).padStart(10), doubleText(sum((sample) => sample.ios) / seconds).padStart(10)]
     const perSecond = byteText(Math.floor(sum((sample) => sample.bytes) / seconds))
-    this.context.line(`${String(columns[0]).padStart(5)}${String(columns[1]).padStart(10)}${String(columns[2]).padStart(10)}${perSecond.padStart(10)}/s`)
+    this.context.line(`${columns.join('')}${perSecond.padStart(10)}/s`)
   }
 }
 
