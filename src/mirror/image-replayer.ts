@@ -54,7 +54,7 @@ export interface ImageReplayerOptions {
   /** the status as it is to be published now */
   onStatus(status: ImageStatus): void
   onName(name: string): void
-  /** Watches the headers of both images until the signal is aborted; `onChange` is also called when a watch stands. */
+  /** Watches the headers of both images until the signal is aborted; `onChange` is also called when a lost watch stands again. */
   watchDemoted(onChange: () => void, signal: AbortSignal): Promise<void>
   /** Moves the local image to the trash. */
   trashMove(resync: boolean): Promise<void>
@@ -201,7 +201,7 @@ export class ImageReplayer implements Commanded {
         }
         lastTold = this.tell(end, lastTold)
         if (end.type === 'remoteDemoted') this.watchDemoted(signal)
-        else await this.unwatchDemoted()
+        else if (end.type !== 'remoteNotPrimary') await this.unwatchDemoted() // that is what a demoted one looks like from now on
         const next = afterEnd(end)
         if (next === 'finish') return
         if (next === 'again') continue

@@ -376,7 +376,12 @@ export class NamespaceReplayer {
     const sides: [IoCtx, string | undefined][] = [[this.io, this.local?.get(id)], [remote, this.remote?.get(id)]]
     const watches = sides.map(async ([io, imageId]) => {
       if (imageId === undefined) return // its listing tells when it is there again
-      await keepWatch({ io, oid: headerName(imageId), onNotify: onChange, onWatched: onChange }, { ...this.context, log: this.log }, signal)
+      let watched = false
+      const onWatched = () => {
+        if (watched) onChange()
+        watched = true
+      }
+      await keepWatch({ io, oid: headerName(imageId), onNotify: onChange, onWatched }, { ...this.context, log: this.log }, signal)
     })
     await Promise.all(watches)
   }

@@ -161,7 +161,7 @@ describe('ImageReplayer', () => {
   })
 
   it('looks again when one of the images changes that were demoted, and watches them no longer once it replays', async () => {
-    harness = new Harness([{ type: 'remoteDemoted' }, { type: 'remoteDemoted' }, new FakeReplay().step])
+    harness = new Harness([{ type: 'remoteDemoted' }, { type: 'remoteNotPrimary' }, new FakeReplay().step])
     await settle()
     for (const bootstraps of [2, 3]) {
       harness.demotedChanged!()
