@@ -257,7 +257,7 @@ describeCeph('rbd image commands beside the installed rbd', (pair) => {
         await a.rbd('rm', '--no-progress', `${OURS}/piped${index}`)
         const bench = await ours.run(['bench', spec, '--io-type', 'write', '--io-total', '1M', '--io-pattern', 'rand'])
         expect({ code: bench.code, stderr: bench.stderr }).toEqual({ code: 0, stderr: '' })
-        expect(bench.stdout).toMatch(/^bench  type write io_size 4096 io_threads 16 bytes 1048576 pattern random\n {2}SEC {7}OPS {3}OPS\/SEC {3}BYTES\/SEC\n(.*\n)*elapsed: \d+ {3}ops: 256 {3}ops\/sec: \S+ {3}bytes\/sec: .*\/s\n$/)
+        expect(bench.stdout).toMatch(/^bench {2}type write io_size 4096 io_threads 16 bytes 1048576 pattern random\n {2}SEC {7}OPS {3}OPS\/SEC {3}BYTES\/SEC\n(.*\n)*elapsed: \d+ {3}ops: 256 {3}ops\/sec: \S+ {3}bytes\/sec: .*\/s\n$/)
         expect((await a.tryRbd(['object-map', 'check', spec])).code).toBe(index === 0 ? 22 : 0)
         await ours.run(['snap', 'rollback', `${spec}@s`])
         const back = await ours.run(['export', spec, join(folder, `back${index}`)])

@@ -195,7 +195,7 @@ export const benchCommand: Command = {
     {
       name: 'io-pattern',
       description: 'IO pattern (rand, seq, or full-seq) [default: seq]',
-      parse: (text) => (text in patternTexts ? (text as Pattern) : undefined),
+      parse: (text) => (text in patternTexts ? (text) : undefined),
     },
     { name: 'rw-mix-read', description: 'read proportion in readwrite (<= 100) [default: 50]', parse: parseCount, echoed: true },
     { name: 'io-type', required: true, description: 'IO type (read, write, or readwrite(rw))', parse: (text) => ioTypes[text] },
