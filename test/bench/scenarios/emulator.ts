@@ -12,7 +12,7 @@ const OBJECTS = 512
 const AT_ONCE = 32
 const BYTES = 512
 const MEASURED_MS = 1500
-const WARM_UP_MS = 500
+const WARM_UP_MS = 1000
 
 type Work = (io: IoCtx, name: string, turn: number) => Promise<unknown>
 

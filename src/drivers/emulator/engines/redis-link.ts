@@ -74,10 +74,16 @@ export class RedisLink {
     })
     this.client.on('error', (error: Error) => {
       this.lastError = error.message
-      // ioredis would go on, with another database than the one that was asked for.
-      if (error instanceof ReplyError && (error as Error & { command?: { name?: string } }).command?.name === 'select') this.wrongDatabase = true
+      if (error instanceof ReplyError) this.handshakeFailed(error)
     })
     this.client.on('ready', () => this.wake())
+  }
+
+  /** Where the database can't be selected ioredis would go on with another one than was asked for. */
+  private handshakeFailed(error: Error & { command?: { name?: string } }): void {
+    if (error.command?.name !== 'select') return
+    if (errnoOf(error.message) === Errno.EAGAIN) this.client.disconnect(true)
+    else this.wrongDatabase = true
   }
 
   /** @throws RadosError ETIMEDOUT when nobody answers there, EACCES when the server does not let us in */
