@@ -197,6 +197,16 @@ describe.skipIf(!haveCeph || TESTED_DAEMON === 'stock')('bad days of whole clust
     }
     await othersGoOn(30_000)
     await waitForCallout(pair, 'steady', NO_REMOTE, false)
-    expect(await scenario.daemon.stop()).toBeLessThan(5_000)
+  })
+
+  it('a remote cluster that does not answer does not hold up a stop', async () => {
+    pair.a.pause()
+    try {
+      expect(await scenario.daemon.stop()).toBeLessThan(5_000)
+      await waitForState(pair.b, WITNESS, 'down+stopped')
+    } finally {
+      pair.a.resume()
+    }
+    expect(await watchersOf(pair.b, 'steady', 'rbd_mirror_leader')).toEqual([])
   })
 })

@@ -1,10 +1,10 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { describeCeph, haveCeph } from '../support/ceph.ts'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { describeCeph } from '../support/ceph.ts'
 import type { CephCluster } from '../support/ceph-cluster.ts'
 import type { MirrorDaemon } from '../support/daemon.ts'
-import { mirrorAndCompare, scribble, startDaemon, TESTED_DAEMON } from '../support/e2e.ts'
+import { mirrorAndCompare, startDaemon } from '../support/e2e.ts'
 import { createMirroredPool, waitForState } from '../support/mirroring.ts'
-import { ClusterPair } from '../support/pair.ts'
+import { snapshotImage, watchersOf } from '../support/scenario.ts'
 import { waitFor } from '../support/wait.ts'
 
 interface PoolStatus {
@@ -49,22 +49,8 @@ function waitForPool(
 
 const leads = ({ leader }: PoolStatus) => leader
 
-async function mirroredImage(pair: ClusterPair, spec: string): Promise<void> {
-  const { a } = await pair.connect()
-  await pair.a.rbd('create', spec, '--size', '16M')
-  await a.with(spec, 'write', async (image) => {
-    await scribble(image)
-    await image.enableMirroring('snapshot')
-  })
-}
-
 const peersOf = async (cluster: CephCluster, pool: string) =>
   (await cluster.rbdJson<{ peers: PeerInfo[] }>('mirror', 'pool', 'info', pool)).peers
-
-/** Addresses of the clients that watch an object of a pool. */
-async function watchersOf(cluster: CephCluster, pool: string, oid: string): Promise<string[]> {
-  return [...(await cluster.rados('-p', pool, 'listwatchers', oid)).matchAll(/watcher=(\S+)/g)].map(([, address]) => address!)
-}
 
 describeCeph('what a daemon serves', (pair) => {
   let daemon: MirrorDaemon
@@ -83,7 +69,7 @@ describeCeph('what a daemon serves', (pair) => {
     expect(first.peer).toMatch(new RegExp(`^uuid: \\S+ cluster: ${pair.a.name} client: client\\.rbd-mirror-peer$`))
     // by the ping the remote learns of us
     expect(await peersOf(pair.a, pool)).toEqual([expect.objectContaining({ site_name: pair.b.name, direction: 'tx-only' })])
-    await mirroredImage(pair, `${pool}/image`)
+    await snapshotImage(pair, `${pool}/image`)
     await mirrorAndCompare(pair, `${pool}/image`)
 
     const [peer] = await peersOf(pair.b, pool)
@@ -120,7 +106,7 @@ describeCeph('what a daemon serves', (pair) => {
     const pool = 'frame-gone'
     await createMirroredPool(pair.a, pair.b, pool)
     for (const name of ['kept', 'deleted']) {
-      await mirroredImage(pair, `${pool}/${name}`)
+      await snapshotImage(pair, `${pool}/${name}`)
       await mirrorAndCompare(pair, `${pool}/${name}`)
     }
     await pair.a.rbd('mirror', 'image', 'disable', `${pool}/deleted`)
@@ -135,7 +121,7 @@ describeCeph('what a daemon serves', (pair) => {
   it('is given up and taken up again by operators, per pool and image', async () => {
     const pool = 'frame-admin'
     await createMirroredPool(pair.a, pair.b, pool)
-    for (const name of ['one', 'two']) await mirroredImage(pair, `${pool}/${name}`)
+    for (const name of ['one', 'two']) await snapshotImage(pair, `${pool}/${name}`)
     await Promise.all(['one', 'two'].map((name) => mirrorAndCompare(pair, `${pool}/${name}`)))
     await daemon.admin(`rbd mirror stop ${pool} ${pair.a.name}`)
     await waitForState(pair.b, `${pool}/one`, 'up+stopped', /^stopped$/)
@@ -151,22 +137,6 @@ describeCeph('what a daemon serves', (pair) => {
     await waitForState(pair.b, `${pool}/two`, 'up+replaying')
     await daemon.admin(`rbd mirror flush ${pool}/two`)
   })
-
-  it.each(['local', 'remote'])('is served again after its client was blocklisted by the %s cluster', async (side) => {
-    const pool = `frame-blocklist-${side}`
-    await createMirroredPool(pair.a, pair.b, pool)
-    await mirroredImage(pair, `${pool}/image`)
-    await mirrorAndCompare(pair, `${pool}/image`)
-    const cluster = side === 'local' ? pair.b : pair.a
-    const [address] = await watchersOf(cluster, pool, side === 'local' ? 'rbd_mirror_leader' : 'rbd_mirroring')
-    await cluster.ceph('osd', 'blocklist', 'add', address!, '60')
-    try {
-      await mirrorAndCompare(pair, `${pool}/image`, { timeout: 30_000 })
-      await waitForState(pair.b, `${pool}/image`, 'up+replaying')
-    } finally {
-      await cluster.ceph('osd', 'blocklist', 'clear')
-    }
-  })
 })
 
 describeCeph('the leader of a pool', (pair) => {
@@ -174,7 +144,7 @@ describeCeph('the leader of a pool', (pair) => {
   beforeAll(() => createMirroredPool(pair.a, pair.b, pool))
 
   it('is one daemon, whichever kind the others are', async () => {
-    await mirroredImage(pair, `${pool}/image`)
+    await snapshotImage(pair, `${pool}/image`)
     await using ours = startDaemon(pair)
     await waitForPool(ours, pool, 'be led', leads)
     await using stock = startDaemon(pair, { kind: 'stock', args: ['--rbd-mirror-leader-heartbeat-interval=1'] })
@@ -193,39 +163,6 @@ describeCeph('the leader of a pool', (pair) => {
     await waitForPool(ours, pool, 'be led again', leads, 5_000)
     await mirrorAndCompare(pair, `${pool}/image`)
     await ours.stop()
-    expect(await watchersOf(pair.b, pool, 'rbd_mirror_leader')).toEqual([])
-  })
-})
-
-describe.skipIf(!haveCeph || TESTED_DAEMON === 'stock')('a remote cluster that does not answer', () => {
-  let pair: ClusterPair
-  const pool = 'frame-dead'
-  beforeAll(async () => {
-    pair = await ClusterPair.start()
-    await createMirroredPool(pair.a, pair.b, pool)
-    await mirroredImage(pair, `${pool}/image`)
-  })
-  afterAll(() => pair.close())
-
-  it('is told to the operator, does not hold up a stop, and is replayed from as soon as it answers', async () => {
-    const daemon = startDaemon(pair)
-    await daemon.waitUntilUp()
-    await mirrorAndCompare(pair, `${pool}/image`)
-    pair.a.pause()
-    try {
-      await waitForState(pair.b, `${pool}/image`, 'up+unknown', /^remote cluster is unreachable$/)
-    } finally {
-      pair.a.resume()
-    }
-    await waitForState(pair.b, `${pool}/image`, 'up+replaying')
-    await mirrorAndCompare(pair, `${pool}/image`)
-    pair.a.pause()
-    try {
-      expect(await daemon.stop()).toBeLessThan(5_000)
-      await waitForState(pair.b, `${pool}/image`, 'down+stopped')
-    } finally {
-      pair.a.resume()
-    }
     expect(await watchersOf(pair.b, pool, 'rbd_mirror_leader')).toEqual([])
   })
 })

@@ -4,6 +4,7 @@ import { expectSameContent } from '../support/compare.ts'
 import type { DaemonKind } from '../support/daemon.ts'
 import { MIB, mirrorAndCompare, scribble, startDaemon, TESTED_DAEMON } from '../support/e2e.ts'
 import { createMirroredPool, latestPrimarySnapshot, replicaSnapshot, waitForSync } from '../support/mirroring.ts'
+import { imageIdOf, snapshotImage } from '../support/scenario.ts'
 import { waitFor } from '../support/wait.ts'
 
 const POOL = 'takeover'
@@ -13,18 +14,9 @@ const STOCK_TO_OURS: [DaemonKind, DaemonKind] = ['stock', TESTED_DAEMON]
 describeCeph('taking over between the stock daemon and ours', (pair) => {
   beforeAll(() => createMirroredPool(pair.a, pair.b, POOL))
 
-  async function newImage(name: string, size: string): Promise<string> {
-    const spec = `${POOL}/${name}`
-    const { a } = await pair.connect()
-    await pair.a.rbd('create', spec, '--size', size)
-    await a.with(spec, 'write', async (image) => {
-      await scribble(image)
-      await image.enableMirroring('snapshot')
-    })
-    return spec
-  }
+  const newImage = (name: string, size: string) => snapshotImage(pair, `${POOL}/${name}`, { size })
 
-  const idOf = async (spec: string) => (await pair.b.rbdJson<{ id: string }>('info', spec)).id
+  const idOf = (spec: string) => imageIdOf(pair.b, spec)
 
   it.each([STOCK_TO_OURS, OURS_TO_STOCK])('between syncs, from %s to %s, without a resync', async (first, second) => {
     const { a } = await pair.connect()
