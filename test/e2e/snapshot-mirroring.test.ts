@@ -234,16 +234,6 @@ describeCeph('snapshot mode', (pair) => {
     expect(await imageStatus(pair.b, spec)).toBeUndefined()
   })
 
-  it('resynchronises a replica on request', async () => {
-    const spec = await mirroredImage('resynced', '16M')
-    await mirrorAndCompare(pair, spec)
-    const before = (await infoOf('b', spec)).id
-    await pair.b.rbd('mirror', 'image', 'resync', spec)
-    await waitFor('a new local image', async () => (await infoOf('b', spec)).id !== before, { timeout: 60_000 })
-    await change(spec)
-    await mirrorAndCompare(pair, spec)
-  })
-
   it('serves namespaces of a pool', async () => {
     const namespace = `${POOL}/team`
     for (const cluster of [pair.a, pair.b]) {
