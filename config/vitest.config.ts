@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config'
 
 // Projects of the test pyramid. `npm test` runs unit tests and, where Ceph is installed, the real-cluster tests;
-// the latter run one file after the other because they share one pair of clusters. Contract tests on emulated clusters need no Ceph.
+// the latter run one file after the other because they share one pair of clusters. Tests on emulated clusters need no Ceph.
 const emulated = 'test/contract/{emulator,memory,lmdb,redis}*.test.ts'
 
 export default defineConfig({
@@ -9,6 +9,7 @@ export default defineConfig({
     root: new URL('..', import.meta.url).pathname,
     projects: [
       { extends: true, test: { name: 'unit', include: ['src/**/*.test.ts', 'test/unit/**/*.test.ts', emulated], testTimeout: 20_000 } },
+      { extends: true, test: { name: 'emulated', include: ['test/emulated/**/*.test.ts'], testTimeout: 120_000, hookTimeout: 60_000 } },
       {
         extends: true,
         test: {

@@ -36,7 +36,7 @@ export async function createCluster(plan: ClusterPlan): Promise<ClusterFiles> {
   const monHost = plan.monHost ?? pathToFileURL(join(dataFolder, name)).href
   if (parseMonHost(monHost).driver === 'ceph') throw new ConfigError(`mon_host ${monHost} names monitors of Ceph: a cluster of our own is file:///FOLDER or redis://HOST:PORT/DB`)
   const files: ClusterFiles = { conf: resolve(plan.confFolder, `${name}.conf`), keyring: keyringPath(dataFolder, name, 'client.admin') }
-  for (const file of Object.values(files)) if (existsSync(file)) throw new ConfigError('it is there already: is there a cluster of this name?', file)
+  for (const file of [files.conf, files.keyring]) if (existsSync(file)) throw new ConfigError('it is there already: is there a cluster of this name?', file)
   mkdirSync(dataFolder, { recursive: true })
   const { fsid, adminKey } = await (await emulator()).create({ monHost })
   writeFileSync(files.keyring, `[client.admin]\n\tkey = ${adminKey}\n`, { mode: KEYRING_MODE, flag: 'wx' })

@@ -45,9 +45,9 @@ export async function quickStart(args: readonly string[]): Promise<number> {
   if ((await setUp(sites, commands)) === 'there') print(`going on with the clusters ${sites.a} and ${sites.b} in ${sites.dataFolder}`)
 
   const stop = new AbortController()
-  let failure: unknown
+  let failure: Error | undefined
   const fail = (error: unknown) => {
-    failure ??= error
+    failure ??= error as Error
     stop.abort()
   }
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => stop.abort())
