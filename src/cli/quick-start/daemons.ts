@@ -1,4 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
 import { join } from 'node:path'
 import { ConfigError } from '../../config/config-error.ts'
 import { daemonUser, type Sites } from './sites.ts'
@@ -32,11 +33,11 @@ export class Daemons {
     const children = [...this.running.values()]
     this.running.clear()
     await Promise.all(
-      children.map((child) => {
-        if (child.exitCode !== null || child.signalCode !== null) return undefined
-        const ended = new Promise((resolve) => child.once('exit', resolve))
+      children.map(async (child) => {
+        if (child.exitCode !== null || child.signalCode !== null) return
+        const ended = once(child, 'exit')
         child.kill('SIGTERM')
-        return ended
+        await ended
       }),
     )
   }
