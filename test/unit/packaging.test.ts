@@ -11,7 +11,7 @@ const target = join(root, 'systemd/ceph-rbd-mirror.target')
 
 const run = (program: string, ...args: string[]) => {
   const { status, stdout, stderr, error } = spawnSync(program, args, { encoding: 'utf8' })
-  return { status, output: `${stdout}${stderr}`, missing: (error as NodeJS.ErrnoException | undefined)?.code === 'ENOENT' }
+  return { status, output: `${stdout}${stderr}`, missing: error !== undefined && 'code' in error && error.code === 'ENOENT' }
 }
 const has = (program: string) => !run(program, '--version').missing
 
