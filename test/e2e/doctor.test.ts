@@ -20,8 +20,8 @@ describeCeph('what an operator looks with', (pair) => {
         resolve({ code: error ? Number(error.code ?? 99) : 0, stdout, stderr }),
       )
     })
-  const usual = ['--cluster', pair.b.name, '--id', 'rbd-mirror.b', '--rbd-mirror-metrics-port=0']
   async function doctor(...args: string[]): Promise<{ code: number; wrong: string[]; findings: Finding[] }> {
+    const usual = ['--cluster', pair.b.name, '--id', 'rbd-mirror.b', '--rbd-mirror-metrics-port=0']
     const { code, stdout, stderr } = await run('doctor', '--json', ...usual, ...args)
     expect(stderr).toBe('')
     const { findings } = JSON.parse(stdout) as { findings: Finding[] }

@@ -42,7 +42,7 @@ export async function invoke(
   for (let tries = 1; ; tries++) {
     options.signal?.throwIfAborted()
     await image.refreshIfNeeded()
-    requirePrimary(image, operation.name)
+    if (!isOfMirroring(operation.request)) requirePrimary(image, operation.name)
     if (!image.usesLock) return gated(image, operation.local)
     const taken = await takeLock(image, lock, operation.name, demandLock, options.signal)
     if (taken === 'refused' || taken === 'foreign') throw operationError(image, Errno.EROFS, operation.name)
@@ -61,6 +61,11 @@ export async function invoke(
 /** A replica in snapshot mode is not for its users to change: EROFS. What mirroring does with it is not asked. */
 export function requirePrimary(image: Image, op: string): void {
   if (image.options.journaled && hasFeature(image.header.features, FEATURE_NON_PRIMARY)) throw operationError(image, Errno.EROFS, op)
+}
+
+/** Mirror-snapshots come and go on replicas too, and with the demotion itself. */
+function isOfMirroring(request: OperationRequest): boolean {
+  return 'namespace' in request && request.namespace.type === 'mirror'
 }
 
 /** An image that is not primary has a lock that nobody may have for changing it. */
