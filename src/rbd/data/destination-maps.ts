@@ -102,7 +102,7 @@ export class DestinationMaps {
       if (outcomes.at(-1)!.changed) marks.push(this.markHead(object, ObjectState.exists))
       // an older state passes through the head on its way to a snapshot
       else if (this.existed(object) !== true) marks.push(this.markHead(object, this.clean))
-      if (outcomes.length === 1 && this.plan.isNew(object)) this.markAhead(object)
+      if (outcomes.length === 1) this.markAhead(object)
     }
     this.markSnapshots(object, outcomes, false, marks)
     if (marks.length > 0) await Promise.all(marks)
@@ -126,7 +126,7 @@ export class DestinationMaps {
     return object < this.head!.states.length ? this.head!.mark(object, state) : Promise.resolve()
   }
 
-  /** New objects come in long runs: marking them together saves an operation for each few. */
+  /** Objects that will be written often come in runs: marking them together saves an operation, and the wait for it, for each few. */
   private markAhead(object: number): void {
     if (object < this.preparedTo) return
     let next = object
@@ -134,7 +134,7 @@ export class DestinationMaps {
       next = this.plan.nextWork(next + 1)
       if (next >= this.head!.states.length) break
       // a failure is told to the object's own `prepare`, which asks again
-      if (this.plan.isNew(next)) this.head!.mark(next, ObjectState.exists).catch(() => undefined)
+      if (this.plan.isNew(next) || this.existed(next)) this.head!.mark(next, ObjectState.exists).catch(() => undefined)
     }
     this.preparedTo = next
   }

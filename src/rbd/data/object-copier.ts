@@ -64,6 +64,14 @@ interface StepPlan {
   size: number | undefined
 }
 
+/** What comes before a step's write. */
+interface Before {
+  /** the object maps say that the object exists */
+  prepared: Promise<void>
+  /** an earlier step of this copy wrote it */
+  existsBefore: boolean
+}
+
 /**
  * Copies one object through all steps, oldest first. Doing it again after a crash gives the same result, from whatever state the crash
  * left: each step writes every byte that it changed since the step before, and what was written under a newer snap context stays in the
@@ -90,15 +98,22 @@ export class ObjectCopier {
       await maps.settle(object, outcomes)
       return result
     }
-    await maps.prepare(object, outcomes)
-    for (const [index, plan] of plans.entries()) {
-      if (plan.change.type === 'none') {
-        if (index > 0) outcomes[index]!.exists = outcomes[index - 1]!.exists
-        continue
+    // the source is read meanwhile
+    const prepared = maps.prepare(object, outcomes)
+    prepared.catch(() => undefined) // awaited before the first write, and below
+    try {
+      for (const [index, plan] of plans.entries()) {
+        if (plan.change.type === 'none') {
+          if (index > 0) outcomes[index]!.exists = outcomes[index - 1]!.exists
+          continue
+        }
+        this.options.signal.throwIfAborted()
+        const existsBefore = outcomes.slice(0, index).some(({ exists, changed }) => exists && changed)
+        outcomes[index]!.exists = await this.apply(object, plan, { prepared, existsBefore }, result)
       }
-      this.options.signal.throwIfAborted()
-      const existsBefore = outcomes.slice(0, index).some(({ exists, changed }) => exists && changed)
-      outcomes[index]!.exists = await this.apply(object, plan, existsBefore, result)
+    } finally {
+      // nothing of this copy may reach the image after it has ended
+      await prepared
     }
     await maps.settle(object, outcomes)
     return result
@@ -183,51 +198,53 @@ export class ObjectCopier {
     await maps.settle(object, [{ exists, changed: true }])
   }
 
-  /**
-   * Resolves with whether the object exists now.
-   * @param existsBefore whether an earlier step of this copy wrote it
-   */
-  private async apply(object: number, plan: StepPlan, existsBefore: boolean, result: ObjectCopied): Promise<boolean> {
+  /** Resolves with whether the object exists now. */
+  private async apply(object: number, plan: StepPlan, before: Before, result: ObjectCopied): Promise<boolean> {
     const { change, views } = plan
     switch (change.type) {
       case 'none':
         return plan.exists
       case 'removed':
+        await before.prepared
         await this.remove(object, views.destination)
         return false
       case 'created':
-        return this.options.compare ? this.applyDiffering(object, plan, change.size, result) : this.applyWhole(object, plan, change.size, result)
+        return this.options.compare
+          ? this.applyDiffering(object, plan, change.size, before, result)
+          : this.applyWhole(object, plan, change.size, before, result)
       case 'changed': {
         // the end is set even if it seems to be right: an abandoned copy may have gone beyond it
         const end = change.size < this.options.objectSize ? change.size : undefined
-        if (change.size === 0) return this.applyWhole(object, plan, 0, result)
+        if (change.size === 0) return this.applyWhole(object, plan, 0, before, result)
         const extents = coalesce(change.extents)
-        const done = await this.applyParts(object, plan, extents, end, existsBefore, result)
-        return done ?? this.applyWhole(object, plan, change.size, result)
+        const done = await this.applyParts(object, plan, extents, end, before, result)
+        return done ?? this.applyWhole(object, plan, change.size, before, result)
       }
     }
   }
 
-  private async applyWhole(object: number, { readFrom, views }: StepPlan, size: number, result: ObjectCopied): Promise<boolean> {
+  private async applyWhole(object: number, { readFrom, views }: StepPlan, size: number, before: Before, result: ObjectCopied): Promise<boolean> {
     return this.withBuffer(size, async (buffer) => {
       const data = size === 0 ? buffer.subarray(0, 0) : await this.readExisting(object, readFrom, buffer.subarray(0, size))
       result.bytesRead += data.length
+      await before.prepared
       return this.writeObject(object, views.destination, writeWhole(data, this.options.hidesParent), result)
     })
   }
 
   /** Makes whatever the destination has equal to the source's object, by what differs. */
-  private async applyDiffering(object: number, plan: StepPlan, size: number, result: ObjectCopied): Promise<boolean> {
+  private async applyDiffering(object: number, plan: StepPlan, size: number, before: Before, result: ObjectCopied): Promise<boolean> {
     const { compare, sourcePrefix, destinationPrefix, hidesParent, objectSize, signal } = this.options
     const source = { io: plan.readFrom, oid: dataObjectName(sourcePrefix, object) }
     const destination = { io: plan.views.destination, oid: dataObjectName(destinationPrefix, object) }
     const { rightSize, differing } = await compareObjects(source, destination, { ...compare!, signal })
-    if (rightSize === undefined) return differing.empty && !hidesParent ? false : this.applyWhole(object, plan, size, result)
+    if (rightSize === undefined) return differing.empty && !hidesParent ? false : this.applyWhole(object, plan, size, before, result)
     // what is longer, but of zeros, reads the same
     if (differing.empty) return true
     const extents = differing.remove(size, Infinity)
     const end = size < objectSize ? size : undefined
-    return (await this.applyParts(object, plan, coalesce(extents), end, true, result)) ?? this.applyWhole(object, plan, size, result)
+    const known = { ...before, existsBefore: true }
+    return (await this.applyParts(object, plan, coalesce(extents), end, known, result)) ?? this.applyWhole(object, plan, size, before, result)
   }
 
   /** Undefined when the destination has no object to change. */
@@ -236,7 +253,7 @@ export class ObjectCopier {
     { readFrom, views }: StepPlan,
     extents: Extents,
     end: number | undefined,
-    existsBefore: boolean,
+    { prepared, existsBefore }: Before,
     result: ObjectCopied,
   ): Promise<boolean | undefined> {
     const { hidesParent, maps } = this.options
@@ -248,6 +265,7 @@ export class ObjectCopier {
       // without the object at the destination its parent shows through: a part alone would hide the rest
       const write = writeParts(parts, extents, end, hidesParent)
       if (write.onlyZeros && !hidesParent && !existsBefore && maps.existed(object) === false) return false
+      await prepared
       try {
         return await this.writeObject(object, views.destination, write, result)
       } catch (error) {
