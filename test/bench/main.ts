@@ -9,6 +9,7 @@ import { ClusterPair } from '../support/pair.ts'
 import { BenchRun, MIB, setMonitors, type BenchParameters } from './run.ts'
 import type { LocalScenario, Metrics, Scenario } from './scenario.ts'
 import { deltasQuick, deltasStock } from './scenarios/deltas.ts'
+import { emulatedMirroring } from './scenarios/emulated-mirroring.ts'
 import { emulator } from './scenarios/emulator.ts'
 import { failoverQuick, failoverStock } from './scenarios/failover.ts'
 import { initialSync } from './scenarios/initial-sync.ts'
@@ -34,7 +35,7 @@ const SCENARIOS: readonly Scenario[] = [
   journalMany,
 ]
 
-const LOCAL_SCENARIOS: readonly LocalScenario[] = [emulator]
+const LOCAL_SCENARIOS: readonly LocalScenario[] = [emulator, emulatedMirroring]
 
 const USAGE = `usage: npm run bench -- [options]
   --scenario NAME   only this one (may be repeated; snapshot or journal: all of that mode)
@@ -78,7 +79,10 @@ async function main(): Promise<number> {
   const { mirroring, local } = chooseScenarios(values.scenario)
   if (values.only !== undefined && values.only !== 'ours' && values.only !== 'stock') throw new Error(USAGE)
   const results = new Results()
-  if (values.only !== 'stock') await runLocal(local, repetitions, results)
+  if (local.length > 0 && values.only !== 'stock') {
+    build()
+    await runLocal(local, repetitions, results)
+  }
   if (mirroring.length > 0) await runMirroring(mirroring, repetitions, values.only ? [values.only] : ['stock', 'ours'], parameters, results)
   console.log(table(results.samples))
   if (values.json) writeFileSync(values.json, `${JSON.stringify({ parameters, samples: results.samples }, undefined, 2)}\n`)
