@@ -19,7 +19,7 @@ const POOL = 'likeness'
 const OBJECTS = ['one', 'two']
 const RUNS = 40
 /** A slow machine does fewer of them (milliseconds). */
-const TIME_LIMIT_MS = 25_000
+const TIME_LIMIT_MS = 10_000
 /** Snapshots of a run at most: their ids are made once for all runs, as monitors take their time. */
 const SNAPSHOTS = 5
 const SEED = 20_240_229
