@@ -11,8 +11,9 @@ import { operationError } from './operations/invoke.ts'
 const concurrency = 16
 
 /** Writes to the head. The lock must be ours, if the image has one. Rejects with EINVAL for what is not within the image. */
-export function writeImage(image: Image, offset: number, data: Buffer): Promise<void> {
-  return useLock(image, () => writeHere(image, offset, data))
+export async function writeImage(image: Image, offset: number, data: Buffer): Promise<void> {
+  requireWithin(image, offset, data.length)
+  await useLock(image, () => writeHere(image, offset, data))
 }
 
 /** As {@link writeImage}, within a use of the lock. */
@@ -25,8 +26,9 @@ export async function writeHere(image: Image, offset: number, data: Buffer): Pro
 }
 
 /** Makes a range read as zeros, and gives back whole objects. The lock must be ours, if the image has one. */
-export function discardImage(image: Image, offset: number, length: number): Promise<void> {
-  return useLock(image, () => discardHere(image, offset, length))
+export async function discardImage(image: Image, offset: number, length: number): Promise<void> {
+  requireWithin(image, offset, length)
+  await useLock(image, () => discardHere(image, offset, length))
 }
 
 /** As {@link discardImage}, within a use of the lock. */
@@ -51,8 +53,12 @@ function objectName(image: Image, object: number): string {
   return dataObjectName(image.header.objectPrefix, object)
 }
 
-async function forEachExtent(image: Image, offset: number, length: number, task: (extent: ObjectExtent) => Promise<void>): Promise<void> {
+function requireWithin(image: Image, offset: number, length: number): void {
   if (offset < 0 || offset + length > image.header.size) throw operationError(image, Errno.EINVAL, `write ${length} bytes at ${offset}`)
+}
+
+async function forEachExtent(image: Image, offset: number, length: number, task: (extent: ObjectExtent) => Promise<void>): Promise<void> {
+  requireWithin(image, offset, length)
   await forEachBounded(imageToObjects(layoutOf(image.header), offset, length), concurrency, task)
 }
 

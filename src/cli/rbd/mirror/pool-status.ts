@@ -80,7 +80,7 @@ function printDaemons(context: CommandContext, services: readonly DaemonService[
   for (const { serviceId, instanceId, clientId, hostname, version, leader, health, callouts } of services) {
     context.line(`service ${serviceId}:\n  instance_id: ${instanceId}\n  client_id: ${clientId}\n  hostname: ${hostname}\n  version: ${version}`)
     context.line(`  leader: ${leader}\n  health: ${health}`)
-    if (callouts.length > 0) context.line(`  callouts: [${callouts.join(',')}]`)
+    if (callouts.length > 0) context.line(`  callouts: ${callouts.join(',')}`)
     context.line()
   }
   context.line()
