@@ -3,6 +3,7 @@ import type { ExclusiveLock } from '../exclusive-lock.ts'
 import { FEATURE_NON_PRIMARY, hasFeature } from '../features.ts'
 import type { OperationRequest, Progress } from '../header-watcher.ts'
 import type { Image } from '../image.ts'
+import { IMAGE_META_PREFIX } from '../mirror/image-meta.ts'
 import { operationStart, type OperationStart } from '../journal/operation-events.ts'
 
 export interface OperationOptions {
@@ -63,8 +64,9 @@ export function requirePrimary(image: Image, op: string): void {
   if (image.options.journaled && hasFeature(image.header.features, FEATURE_NON_PRIMARY)) throw operationError(image, Errno.EROFS, op)
 }
 
-/** Mirror-snapshots come and go on replicas too, and with the demotion itself. */
+/** Mirror-snapshots, and notes that mirroring keeps, come and go on replicas too, and with the demotion itself. */
 function isOfMirroring(request: OperationRequest): boolean {
+  if (request.type === 'metadataUpdate') return request.key.startsWith(IMAGE_META_PREFIX)
   return 'namespace' in request && request.namespace.type === 'mirror'
 }
 
