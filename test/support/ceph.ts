@@ -1,4 +1,5 @@
-import { afterAll, describe, inject } from 'vitest'
+import { afterAll, beforeAll, describe, inject } from 'vitest'
+import type { CephCluster } from './ceph-cluster.ts'
 import { ClusterPair } from './pair.ts'
 
 const provided = inject('ceph')
@@ -8,7 +9,8 @@ export const haveCeph = 'folder' in provided
 
 /**
  * `describe` for tests on the run's pair of real clusters. Without Ceph every test in it is skipped by name, with the reason.
- * The pair is shared: use pools of your own, and never stop its daemons (`ClusterPair.start` makes a pair for that).
+ * The pair is shared: use pools of your own, and never stop its daemons (`ClusterPair.start` makes a pair for that). Pools made by it are
+ * removed after it, and blocklists cleared: what one file leaves behind, on purpose broken, would be mirrored by the daemons of the next.
  */
 export function describeCeph(name: string, body: (pair: ClusterPair) => void): void {
   if (!('folder' in provided)) {
@@ -16,8 +18,23 @@ export function describeCeph(name: string, body: (pair: ClusterPair) => void): v
     return
   }
   const pair = ClusterPair.attach(provided.folder)
+  const before = new Map<CephCluster, ReadonlySet<string>>()
   describe(name, () => {
+    beforeAll(async () => {
+      for (const cluster of [pair.a, pair.b]) before.set(cluster, new Set(await poolsOf(cluster)))
+    })
+    // hooks that end something run in the reverse order: first the body's
+    afterAll(async () => {
+      await pair.close()
+      for (const [cluster, pools] of before) {
+        for (const pool of await poolsOf(cluster)) if (!pools.has(pool)) await cluster.deletePool(pool)
+        await cluster.ceph('osd', 'blocklist', 'clear')
+      }
+    })
     body(pair)
-    afterAll(() => pair.close())
   })
+}
+
+async function poolsOf(cluster: CephCluster): Promise<string[]> {
+  return JSON.parse(await cluster.ceph('osd', 'pool', 'ls', '--format', 'json')) as string[]
 }
