@@ -13,7 +13,7 @@ import { rollBackSnapshotHere } from '../operations/snapshot-rollback.ts'
 import { journalOptionsOf } from './journal-switch.ts'
 import { loadMirrorInfo } from './mirror-info.ts'
 import { nonPrimarySnapshotName } from './non-primary-snapshot.ts'
-import { planPromotion } from './primary-plan.ts'
+import { planPromotion, type PromotionPlan } from './primary-plan.ts'
 import { createPrimarySnapshot } from './primary-snapshot.ts'
 import { explained, Refusal } from './refusal.ts'
 
@@ -69,11 +69,12 @@ export async function promoteJournal(image: Image, unlinkable: boolean): Promise
  *     else orphan snapshot → daemons let go → lock → roll back an unfinished sync ─┘
  */
 export async function promoteSnapshotImage(image: Image, globalImageId: string, signal?: AbortSignal): Promise<void> {
-  const plan = planPromotion((await image.refreshIfNeeded()).snapshots)
-  if (plan.type === 'refuse') {
+  const possible = (plan: PromotionPlan) => {
+    if (plan.type !== 'refuse') return plan
     const lines = [`librbd::mirror::snapshot::util:  can_create_primary_snapshot: ${plan.reason}`, 'librbd::mirror::snapshot::PromoteRequest: send: cannot promote']
     throw new Refusal(Errno.EINVAL, lines, image)
   }
+  const plan = possible(planPromotion((await image.refreshIfNeeded()).snapshots))
   const finish = async () => {
     await createPrimarySnapshot(image, { globalImageId, force: true, withoutPeers: true, quiesce: 'skip', signal })
     await makeWritable(image)
@@ -82,7 +83,9 @@ export async function promoteSnapshotImage(image: Image, globalImageId: string, 
   if (!plan.orphaned) await createOrphanSnapshot(image, globalImageId, signal)
   await waitUntilReleased(image, signal)
   await locked(image, signal, async () => {
-    if (plan.rollBackTo !== undefined) await rollBack(image, plan.rollBackTo)
+    // the daemon may have completed its sync before it let go, and pruned what was to be gone back to
+    const now = possible(planPromotion((await image.refresh()).snapshots))
+    if (now.type === 'forcePromote' && now.rollBackTo !== undefined) await rollBack(image, now.rollBackTo)
     await finish()
   })
 }
