@@ -27,6 +27,8 @@ export interface EmulatorParts {
   readonly settings: (options: ConnectOptions) => EmulatorSettings
   readonly clock?: Clock
   readonly random?: Random
+  /** the engine of a cluster at `memory:NAME`, where somebody wants to see what is done to it */
+  readonly memoryEngine?: (name: string, now: () => number) => Engine
 }
 
 export interface NewCluster {
@@ -53,7 +55,7 @@ const ALL_CAPS = { mds: 'allow *', mgr: 'allow *', mon: 'allow *', osd: 'allow *
 export class EmulatorDriver implements ClusterDriver {
   private readonly hosts = new Map<string, OpenHost>()
   /** What lies in memory stays until the driver is dropped. */
-  private readonly memories = new Map<string, MemoryEngine>()
+  private readonly memories = new Map<string, Engine>()
   private readonly clock: Clock
   private readonly random: Random
 
@@ -137,7 +139,10 @@ export class EmulatorDriver implements ClusterDriver {
   private async openEngine(monHost: string, create: boolean): Promise<Engine> {
     if (isMemory(monHost)) {
       let memory = this.memories.get(monHost)
-      if (!memory) this.memories.set(monHost, (memory = new MemoryEngine(monHost.slice('memory:'.length), () => this.clock.now())))
+      if (!memory) {
+        const { memoryEngine = (...engine: [string, () => number]) => new MemoryEngine(...engine) } = this.parts
+        this.memories.set(monHost, (memory = memoryEngine(monHost.slice('memory:'.length), () => this.clock.now())))
+      }
       return memory
     }
     const now = () => this.clock.now()

@@ -2,7 +2,7 @@ import { unreachable } from '../../base/assert.ts'
 import { delay, type Clock } from '../../base/clock.ts'
 import { Errno, RadosError } from '../../rados/errors.ts'
 import type { Watch, WatchHandlers } from '../../rados/io-ctx.ts'
-import type { FaultPlan, PlannedOperation } from './fault-plan.ts'
+import type { Fault, FaultPlan, PlannedOperation } from './fault-plan.ts'
 
 /** Thrown by everything of a connection whose process "has died". */
 export class Crashed extends Error {
@@ -28,6 +28,8 @@ export class FaultInjector {
     private readonly clusterName: string,
     private readonly plan: FaultPlan,
     private readonly clock: Clock,
+    /** how long the cluster keeps a dead connection's watches */
+    private readonly watchTimeoutMs = 0,
   ) {}
 
   /** operations so far, for crashing at every one of them in turn */
@@ -51,10 +53,17 @@ export class FaultInjector {
     this.loseWatches()
   }
 
-  /** Nothing of this connection has any effect from now on; its watches fall silent without a word. */
+  /**
+   * Nothing of this connection has any effect from now on, but for what is on its way. Its watches fall silent without a word, and stand until
+   * their time-out.
+   */
   crash(): void {
+    if (this.state === 'crashed') return
     this.state = 'crashed'
-    for (const watch of [...this.watches]) watch.silence()
+    const silent = [...this.watches].map((watch) => watch.fallSilent())
+    const forget = () => silent.forEach((end) => end())
+    if (this.watchTimeoutMs > 0) this.clock.setTimer(this.watchTimeoutMs, forget)
+    else forget()
   }
 
   /** Throws what any call on this connection ends with, if it is dead. */
@@ -68,6 +77,7 @@ export class FaultInjector {
     const faults = this.plan.faultsFor({ kind, method, ...place, index: this.count++ })
     let lost = false
     let dying = false
+    let transit: Extract<Fault, { type: 'transit' }> | undefined
     for (const fault of faults) {
       switch (fault.type) {
         case 'delay':
@@ -92,6 +102,9 @@ export class FaultInjector {
           }
           dying = true
           break
+        case 'transit':
+          transit = fault
+          break
         case 'drop':
           break
         default:
@@ -99,13 +112,22 @@ export class FaultInjector {
       }
     }
     try {
-      return await action()
+      return await (transit ? this.inTransit(transit, method, place, action) : action())
     } finally {
       // Whatever came of it, nobody hears of it.
       if (dying) this.crash()
       if (this.state === 'crashed') throw new Crashed() // eslint-disable-line no-unsafe-finally
       if (lost) throw this.error(Errno.ETIMEDOUT, method, place) // eslint-disable-line no-unsafe-finally
     }
+  }
+
+  private inTransit<T>({ ms, timeoutMs }: { ms: number; timeoutMs?: number | undefined }, method: string, place: Place, action: () => Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      let cancel: (() => void) | undefined
+      if (timeoutMs !== undefined && timeoutMs < ms) cancel = this.clock.setTimer(timeoutMs, () => reject(this.error(Errno.ETIMEDOUT, method, place)))
+      const arrive = () => void action().then(resolve, reject).finally(cancel)
+      if (Number.isFinite(ms)) this.clock.setTimer(ms, arrive)
+    })
   }
 
   async watch(place: Place, handlers: WatchHandlers, open: (handlers: WatchHandlers) => Promise<Watch>): Promise<Watch> {
@@ -157,15 +179,15 @@ class FaultyWatch implements Watch, WatchHandlers {
 
   lose(error: Error): void {
     if (this.lost) return
-    this.silence(error)
+    this.fallSilent(error)()
     this.handlers.onError(error)
   }
 
-  /** The cluster forgets the watch now: a real one would only after its time-out. */
-  silence(error: Error = new Crashed()): void {
+  /** Returns what has the cluster forget the watch. */
+  fallSilent(error: Error = new Crashed()): () => void {
     this.lost ??= error
     this.forget()
-    void this.inner?.close().catch(() => undefined) // it is to be gone, and a failure says that it is
+    return () => void this.inner?.close().catch(() => undefined) // it is to be gone, and a failure says that it is
   }
 
   check(): number {

@@ -17,6 +17,11 @@ export interface PlannedOperation {
 export type Fault =
   /** before anything else */
   | { type: 'delay'; ms: number }
+  /**
+   * It is on its way for `ms` (Infinity: it gets lost), and arrives even if the process dies or gives it up meanwhile: after `timeoutMs` that has
+   * ETIMEDOUT, and may be applied later.
+   */
+  | { type: 'transit'; ms: number; timeoutMs?: number | undefined }
   /** fails without having been applied */
   | { type: 'error'; errno: number }
   /** is applied, but nobody hears of it: ETIMEDOUT */

@@ -13,8 +13,9 @@ export class FaultyCluster implements Cluster {
     private readonly inner: Cluster,
     plan: FaultPlan,
     clock: Clock = systemClock,
+    watchTimeoutMs = 0,
   ) {
-    this.faults = new FaultInjector(inner.name, plan, clock)
+    this.faults = new FaultInjector(inner.name, plan, clock, watchTimeoutMs)
   }
 
   get name(): string {
@@ -85,18 +86,22 @@ export class FaultyCluster implements Cluster {
   }
 }
 
-/** Wraps every connection of a driver; `planFor` may throw what the connection attempt is to fail with. */
+/**
+ * Wraps every connection of a driver; `planFor` may throw what the connection attempt is to fail with.
+ * @param watchTimeoutMs how long clusters keep the watches of a connection that has crashed
+ */
 export function faultyDriver(
   inner: ClusterDriver,
   planFor: (options: ConnectOptions) => FaultPlan,
   clock: Clock = systemClock,
+  watchTimeoutMs = 0,
 ): ClusterDriver & { readonly connections: readonly FaultyCluster[] } {
   const connections: FaultyCluster[] = []
   return {
     connections,
     async connect(options, signal) {
       const plan = planFor(options)
-      const cluster = new FaultyCluster(await inner.connect(options, signal), plan, clock)
+      const cluster = new FaultyCluster(await inner.connect(options, signal), plan, clock, watchTimeoutMs)
       connections.push(cluster)
       return cluster
     },

@@ -1,0 +1,153 @@
+import { dirGetId } from '../../src/cls/rbd/client.ts'
+import type { MirrorImageMode } from '../../src/cls/rbd/mirror-types.ts'
+import type { Cluster } from '../../src/rados/cluster.ts'
+import type { IoCtx, SnapId } from '../../src/rados/io-ctx.ts'
+import { createImage, generateImageId } from '../../src/rbd/create-image.ts'
+import { FEATURE_DEEP_FLATTEN, FEATURE_EXCLUSIVE_LOCK, FEATURE_FAST_DIFF, FEATURE_LAYERING, FEATURE_OBJECT_MAP } from '../../src/rbd/features.ts'
+import { findSnapshotByName } from '../../src/rbd/header.ts'
+import { Image, type ImageOptions } from '../../src/rbd/image.ts'
+import { keepingLockPolicy } from '../../src/rbd/lock-policy.ts'
+import { demoteImage } from '../../src/rbd/mirror/demote-image.ts'
+import { disableImage } from '../../src/rbd/mirror/disable-image.ts'
+import { enableImage } from '../../src/rbd/mirror/enable-image.ts'
+import { journalOptionsOf } from '../../src/rbd/mirror/journal-switch.ts'
+import { loadMirrorInfo } from '../../src/rbd/mirror/mirror-info.ts'
+import { createPrimarySnapshot } from '../../src/rbd/mirror/primary-snapshot.ts'
+import { promoteImage } from '../../src/rbd/mirror/promote-image.ts'
+import { resyncImage } from '../../src/rbd/mirror/resync-image.ts'
+import { RBD_DIRECTORY } from '../../src/rbd/names.ts'
+import { renameImage } from '../../src/rbd/operations/rename-image.ts'
+import { resizeImage } from '../../src/rbd/operations/resize.ts'
+import { createSnapshot } from '../../src/rbd/operations/snapshot-create.ts'
+import { removeSnapshot } from '../../src/rbd/operations/snapshot-remove.ts'
+import { removeImage } from '../../src/rbd/remove-image.ts'
+import { removeJournal } from '../../src/journal/journal.ts'
+import { Process } from './world/process.ts'
+import { POOL, type Site } from './world/site.ts'
+import type { World } from './world/world.ts'
+
+export const FEATURES = FEATURE_LAYERING | FEATURE_EXCLUSIVE_LOCK | FEATURE_OBJECT_MAP | FEATURE_FAST_DIFF | FEATURE_DEEP_FLATTEN
+/** log2 of the bytes of an object */
+const ORDER = 12
+
+interface Hands {
+  io: IoCtx
+  cluster: Cluster
+  options: Omit<ImageOptions, 'access'>
+  process: Process
+}
+
+
+/** One command of `rbd` at one site, in a process of its own, which may be killed. */
+export class Command<T = void> {
+  readonly process: Process
+  readonly done: Promise<T>
+
+  constructor(world: World, site: Site, what: string, task: (hands: Hands) => Promise<T>) {
+    this.process = new Process(world, `${what}.${site.name.at(-1)}`, 'operator')
+    this.done = this.run(site, task)
+    this.done.catch(() => undefined) // whoever asks for it is told
+  }
+
+  private async run(site: Site, task: (hands: Hands) => Promise<T>): Promise<T> {
+    const { clock, random, log } = this.process
+    const cluster = await this.process.connect(site)
+    try {
+      const io = await cluster.openPool(POOL)
+      return await task({ io, cluster, options: { cluster, clock, random, log }, process: this.process })
+    } finally {
+      await cluster.close()
+    }
+  }
+}
+
+/** What operators do to images, by name. */
+export class Operator {
+  constructor(
+    private readonly world: World,
+    readonly site: Site,
+  ) {}
+
+  command<T>(what: string, task: (hands: Hands) => Promise<T>): Command<T> {
+    return new Command(this.world, this.site, what, task)
+  }
+
+  private onImage<T>(what: string, name: string, task: (image: Image, hands: Hands) => Promise<T>, more: Partial<ImageOptions> = {}): Command<T> {
+    return this.command(what, async (hands) => {
+      const id = await dirGetId.call(hands.io, RBD_DIRECTORY, { name })
+      const image = await Image.open(hands.io, { id }, { ...hands.options, access: 'write', ...more })
+      try {
+        return await task(image, hands)
+      } finally {
+        await image.close()
+      }
+    })
+  }
+
+  create(name: string, size: number, features = FEATURES): Command<string> {
+    return this.command('create', async ({ io, cluster, process }) => {
+      const id = generateImageId(cluster.instanceId, process.random)
+      await createImage(io, { id, name, size, order: ORDER, features })
+      return id
+    })
+  }
+
+  enable(name: string, mode: MirrorImageMode): Command {
+    return this.onImage('enable', name, (image) => enableImage(image, { mode }), { journaled: mode === 'journal' })
+  }
+
+  disable(name: string, force = false): Command {
+    return this.onImage('disable', name, (image) => disableImage(image, force))
+  }
+
+  snapshot(name: string): Command<SnapId> {
+    return this.onImage('mirror-snapshot', name, async (image) => {
+      const { globalImageId } = (await loadMirrorInfo(image.io, image.id)).image
+      return createPrimarySnapshot(image, { globalImageId })
+    })
+  }
+
+  promote(name: string, force = false): Command {
+    return this.onImage(force ? 'force-promote' : 'promote', name, (image) => promoteImage(image, force))
+  }
+
+  demote(name: string): Command {
+    return this.onImage('demote', name, (image) => demoteImage(image), { lockPolicy: keepingLockPolicy, journaled: true })
+  }
+
+  resync(name: string): Command {
+    return this.onImage('resync', name, (image) => resyncImage(image))
+  }
+
+  userSnapshot(name: string, snapshot: string): Command {
+    return this.onImage('snap-create', name, (image) => createSnapshot(image, { name: snapshot, namespace: { type: 'user' } }), { journaled: true })
+  }
+
+  removeUserSnapshot(name: string, snapshot: string): Command {
+    return this.onImage(
+      'snap-rm',
+      name,
+      async (image) => {
+        const found = findSnapshotByName(image.header, 'user', snapshot)
+        if (found) await removeSnapshot(image, found.id)
+      },
+      { journaled: true },
+    )
+  }
+
+  resize(name: string, size: number): Command {
+    return this.onImage('resize', name, (image) => resizeImage(image, { size, allowShrink: true }), { journaled: true })
+  }
+
+  rename(name: string, to: string): Command {
+    return this.onImage('rename', name, (image) => renameImage(image, to), { journaled: true })
+  }
+
+  remove(name: string): Command {
+    return this.command('remove', async ({ io, options }) => {
+      const id = await dirGetId.call(io, RBD_DIRECTORY, { name })
+      const remove = (imageId: string) => removeJournal(journalOptionsOf({ io, id: imageId, options }))
+      await removeImage(io, id, { ...options, snapshots: 'mirror', removeJournal: remove })
+    })
+  }
+}
