@@ -9,7 +9,28 @@ export default defineConfig({
     root: new URL('..', import.meta.url).pathname,
     projects: [
       { extends: true, test: { name: 'unit', include: ['src/**/*.test.ts', 'test/unit/**/*.test.ts', emulated], testTimeout: 20_000 } },
-      { extends: true, test: { name: 'emulated', include: ['test/emulated/**/*.test.ts'], testTimeout: 120_000, hookTimeout: 60_000 } },
+      {
+        extends: true,
+        test: {
+          name: 'emulated',
+          include: ['test/emulated/**/*.test.ts'],
+          // programs of their own, daemons among them: not beside the unit tests, which take every core
+          sequence: { groupOrder: 1 },
+          fileParallelism: false,
+          testTimeout: 300_000,
+          hookTimeout: 60_000,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'simulation',
+          include: ['test/simulation/**/*.test.ts'],
+          // each file keeps a core busy
+          sequence: { groupOrder: 2 },
+          testTimeout: 300_000,
+        },
+      },
       {
         extends: true,
         test: {

@@ -5,13 +5,15 @@ import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { freePorts } from '../support/ports.ts'
 import { tryRun } from '../support/run.ts'
 import { waitFor } from '../support/wait.ts'
 
 const program = (name: string) => ['--import', pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href, fileURLToPath(new URL(`../../src/cli/${name}.ts`, import.meta.url))]
 const IMAGES = ['data/journal-image', 'data/snapshot-image']
+/** Each look is a program of its own, which takes seconds on a busy machine. */
+const LIMIT_MS = 90_000
 // Names that no machine has a configuration file of.
 const [A, B] = ['quick-a', 'quick-b']
 
@@ -27,12 +29,12 @@ describe('the quick start', () => {
   let running: ChildProcess | undefined
   let output = ''
 
-  beforeAll(async () => {
+  beforeEach(async () => {
     folder = mkdtempSync(join(tmpdir(), 'rbd-mirror-quick-'))
     port = await freePorts(2)
   })
 
-  afterAll(async () => {
+  afterEach(async () => {
     await end('SIGTERM')
     rmSync(folder, { recursive: true, force: true })
   })
@@ -67,7 +69,7 @@ describe('the quick start', () => {
   function untilReplaying(site: string, image: string): Promise<unknown> {
     let seen: Status | undefined
     return waitFor(`${image} to be replayed by ${site}`, async () => (seen = await statusOf(site, image))?.state === 'up+replaying', {
-      timeout: 60_000,
+      timeout: LIMIT_MS,
       interval: 500,
       detail: () => ({ seen, running: running?.exitCode, output: output.slice(-1500) }),
     })
@@ -91,7 +93,7 @@ describe('the quick start', () => {
 
     const image = 'data/journal-image'
     expect(await rbd('--cluster', A, 'mirror', 'image', 'demote', image)).toMatchObject({ code: 0 })
-    await waitFor('the promotion', async () => (await rbd('--cluster', B, 'mirror', 'image', 'promote', image)).code === 0, { timeout: 60_000, interval: 500 })
+    await waitFor('the promotion', async () => (await rbd('--cluster', B, 'mirror', 'image', 'promote', image)).code === 0, { timeout: LIMIT_MS, interval: 500 })
     await untilReplaying(A, image)
     expect(await end('SIGINT')).toBe(0)
 
@@ -102,7 +104,7 @@ describe('the quick start', () => {
     expect(output).not.toContain('cluster create')
     // nobody writes any more once it is demoted: both sides come to rest on the same bytes
     expect(await rbd('--cluster', B, 'mirror', 'image', 'demote', image)).toMatchObject({ code: 0 })
-    await waitFor('the demotion to be replayed', async () => /remote image|demoted/.test((await statusOf(A, image))?.description ?? ''), { timeout: 60_000, interval: 500 })
+    await waitFor('the demotion to be replayed', async () => /remote image|demoted/.test((await statusOf(A, image))?.description ?? ''), { timeout: LIMIT_MS, interval: 500 })
     const [left, right] = [await contentOf(A, image), await contentOf(B, image)]
     expect(left.length).toBe(64 * 2 ** 20)
     expect(left.some((byte) => byte !== 0)).toBe(true)
