@@ -11,7 +11,7 @@ import { RBD_DIRECTORY, RBD_MIRROR_LEADER, RBD_MIRRORING } from '../rbd/names.ts
 import { createImageJournal, loadOwnership } from '../rbd/journal/image-journal.ts'
 import { LOCAL_MIRROR_UUID } from '../rbd/journal/tag-data.ts'
 import { loadMirrorInfo } from '../rbd/mirror/mirror-info.ts'
-import { encodeMirroringMessage } from '../rbd/notify/mirroring-messages.ts'
+import { notifyMirroring } from '../rbd/mirror/mirroring-notify.ts'
 import { findInTrash, listTrash, moveToTrash } from '../rbd/trash.ts'
 import { DeletionQueue, type Deletion } from './deletion-queue.ts'
 import type { PoolContext } from './pool-context.ts'
@@ -21,7 +21,6 @@ import { removeTrashedImage } from './trash-operations.ts'
 const BUSY_RETRY_MS = 1_000
 /** How often the trash is listed for images that another daemon put there. */
 const RELIST_MS = 60_000
-const NOTIFY_TIMEOUT_MS = 5_000
 
 /** The local image is primary, or has lost its primary without a resync being asked for: it is not for mirroring to delete. */
 export class NotDeletable extends Error {
@@ -80,7 +79,7 @@ export class ImageDeleter {
     if (mirrorImage.mode === 'journal') await this.resetJournal(imageId)
     await orUndefined(mirrorImageRemove.call(io, RBD_MIRRORING, { imageId }))
     await orUndefined(mirrorImageMapRemove.call(io, RBD_MIRROR_LEADER, { globalImageId }))
-    await this.notifyRemoved(imageId, globalImageId)
+    await notifyMirroring(io, { type: 'imageUpdated', state: 'disabled', imageId, globalImageId }, this.log)
     this.log.info({ globalImageId, imageId, name, resync }, 'image moved to trash')
   }
 
@@ -105,15 +104,6 @@ export class ImageDeleter {
     // an image whose mirroring an operator is disabling has lost its mirror-snapshots already: it stays
     const bare = info.image.mode === 'snapshot' && state === 'unknown'
     if (bare && mirroring !== 'enabled') throw new NotDeletable(globalImageId, 'being disabled')
-  }
-
-  private async notifyRemoved(imageId: string, globalImageId: string): Promise<void> {
-    const message = encodeMirroringMessage({ type: 'imageUpdated', state: 'disabled', imageId, globalImageId })
-    try {
-      await this.io.notify(RBD_MIRRORING, message, NOTIFY_TIMEOUT_MS)
-    } catch (error) {
-      this.log.debug({ err: error }, 'cannot notify that an image is no longer mirrored')
-    }
   }
 
   /** Deletes what is due until the signal is aborted. Rejects when the connection is blocklisted. */

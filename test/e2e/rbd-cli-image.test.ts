@@ -4,17 +4,17 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { describeCeph } from '../support/ceph.ts'
-import { comparable, OurRbd } from '../support/rbd-command.ts'
+import { OurRbd } from '../support/rbd-command.ts'
+import { allFormats, RbdTwin } from '../support/rbd-twin.ts'
 
-/** Twin pools: what the installed `rbd` does in one, ours does in the other, and both have to say and leave the same. */
 const THEIRS = 'img-twin-theirs'
 const OURS = 'img-twin-oursss'
 
 describeCeph('rbd image commands beside the installed rbd', (pair) => {
+  let twin: RbdTwin
   let ours: OurRbd
   const { a } = pair ?? {}
   const masks = [
-    [new RegExp(`${THEIRS}|${OURS}`, 'g'), 'POOL'],
     // how often a long work speaks of its progress is its own affair
     [/\r[^\r\n]*complete\.\.\.(?=\r|$)/g, ''],
     [/"(id|snapshot_id|cookie|client)":"?[\da-f]+"?/g, '"$1":N'],
@@ -23,40 +23,14 @@ describeCeph('rbd image commands beside the installed rbd', (pair) => {
   ] as const
 
   beforeAll(async () => {
+    twin = await RbdTwin.create(a, { pools: { theirs: THEIRS, ours: OURS }, masks, compareLog: false })
     ours = await OurRbd.connect(a)
-    for (const pool of [THEIRS, OURS]) await a.createPool(pool)
   })
   afterAll(async () => {
     await ours?.close()
-    await Promise.all([THEIRS, OURS].map((pool) => a.deletePool(pool)))
+    await twin?.remove()
   })
 
-  const inPool = (pool: string, line: string) => line.split(' ').map((word) => (word === "''" ? '' : word.replaceAll('POOL', pool)))
-
-  /** Runs each line with both; POOL is the twin's name. Lines that begin with `=` are the installed tool's in both pools: what was left behind. */
-  async function same(lines: readonly string[], input?: string): Promise<void> {
-    for (const line of lines) {
-      const look = line.startsWith('= ')
-      const text = look ? line.slice(2) : line
-      const options = input === undefined ? {} : { input }
-      const expected = await a.tryRbd(inPool(THEIRS, text), options)
-      const args = inPool(OURS, text)
-      const got = look ? await a.tryRbd(args, options) : await ours.run(args, input)
-      const shown = (result: typeof got) => {
-        const { code, stdout, said } = comparable(result, masks)
-        return { line, code, stdout, said }
-      }
-      expect.soft(shown(got)).toEqual(shown(expected))
-    }
-  }
-
-  const allFormats = (line: string) => [
-    line,
-    `${line} --format json`,
-    `${line} --format json --pretty-format`,
-    `${line} --format xml`,
-    `${line} --format xml --pretty-format`,
-  ]
   const both = (line: string) => [line, `= ${line}`]
 
   it('help', async () => {
@@ -65,11 +39,11 @@ describeCeph('rbd image commands beside the installed rbd', (pair) => {
     commands.push('pool init', 'pool stats', 'trash mv', 'trash rm', 'trash ls', 'trash purge', 'trash restore', 'journal info', 'journal status')
     commands.push('journal client disconnect', 'image-meta ls', 'image-meta get', 'image-meta set', 'image-meta rm')
     const snap = ['ls', 'create', 'rm', 'purge', 'rollback', 'protect', 'unprotect', 'limit set', 'limit clear', 'rename']
-    await same([...commands, ...snap.map((command) => `snap ${command}`)].map((command) => `help ${command}`))
+    await twin.same([...commands, ...snap.map((command) => `snap ${command}`)].map((command) => `help ${command}`))
   })
 
   it('images are made, shown, changed and removed', async () => {
-    await same([
+    await twin.same([
       'create',
       'create POOL/x',
       'create POOL/x -s 8X',
@@ -130,7 +104,7 @@ describeCeph('rbd image commands beside the installed rbd', (pair) => {
   })
 
   it('snapshots', async () => {
-    await same([
+    await twin.same([
       'create POOL/snapped -s 8M',
       'create POOL/journaled -s 8M --image-feature layering,exclusive-lock,object-map,journaling',
       ...['snapped', 'journaled'].flatMap((image) => [
@@ -180,7 +154,7 @@ describeCeph('rbd image commands beside the installed rbd', (pair) => {
   })
 
   it('clones', async () => {
-    await same([
+    await twin.same([
       'create POOL/parent -s 8M',
       'snap create POOL/parent@s --no-progress',
       'clone POOL/parent@s POOL/child',
@@ -214,7 +188,7 @@ describeCeph('rbd image commands beside the installed rbd', (pair) => {
     writeFileSync(join(folder, 'empty'), '')
     const features = ['layering', 'layering,exclusive-lock,object-map', 'layering,exclusive-lock,object-map,journaling']
     try {
-      await same([
+      await twin.same([
         'import',
         'import /no/such/file POOL/x',
         `import ${folder} POOL/x`,
@@ -272,7 +246,7 @@ describeCeph('rbd image commands beside the installed rbd', (pair) => {
   })
 
   it('metadata, namespaces, pools, the trash, journals', async () => {
-    await same([
+    await twin.same([
       'create POOL/m -s 4M --image-feature layering,exclusive-lock,journaling',
       ...allFormats('image-meta ls POOL/m'),
       'image-meta set POOL/m k',
@@ -312,15 +286,10 @@ describeCeph('rbd image commands beside the installed rbd', (pair) => {
       'trash rm POOL/abcdef',
       'trash restore POOL/abcdef',
     ])
-    const ids = await Promise.all([THEIRS, OURS].map(async (pool) => (await a.rbdJson<{ id: string; name: string }[]>('trash', 'ls', pool)).find(({ name }) => name === 'm')!.id))
-    const each = async (line: string) => {
-      const expected = await a.tryRbd(inPool(THEIRS, line.replace('IMAGE', ids[0]!)))
-      const got = await ours.run(inPool(OURS, line.replace('IMAGE', ids[1]!)))
-      const shown = (result: typeof got) => ({ line, ...comparable(result, masks), logged: undefined })
-      expect.soft(shown(got)).toEqual(shown(expected))
-    }
-    for (const line of ['trash ls POOL', 'trash ls -l POOL', 'trash ls POOL --format xml', 'trash ls POOL -l --format json', 'trash rm POOL/IMAGE', 'trash restore POOL/IMAGE', 'trash restore POOL/IMAGE'])
-      await each(line)
-    await same(['= ls -l POOL', 'snap purge POOL/m --no-progress', 'trash mv POOL/m', 'trash purge POOL', '= trash ls POOL', 'trash purge POOL'])
+    const idIn = async (pool: string) => (await a.rbdJson<{ id: string; name: string }[]>('trash', 'ls', pool)).find(({ name }) => name === 'm')!.id
+    const own = { IMAGE: [await idIn(THEIRS), await idIn(OURS)] } as const
+    const lines = ['trash ls POOL', 'trash ls -l POOL', 'trash ls POOL --format xml', 'trash ls POOL -l --format json', 'trash rm POOL/IMAGE', 'trash restore POOL/IMAGE', 'trash restore POOL/IMAGE']
+    await twin.same(lines, { own })
+    await twin.same(['= ls -l POOL', 'snap purge POOL/m --no-progress', 'trash mv POOL/m', 'trash purge POOL', '= trash ls POOL', 'trash purge POOL'])
   })
 })

@@ -5,25 +5,23 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { describeCeph } from '../support/ceph.ts'
-import { comparable, OurRbd } from '../support/rbd-command.ts'
+import { comparable } from '../support/rbd-command.ts'
+import { allFormats, RbdTwin } from '../support/rbd-twin.ts'
 import { tryRun, type RunOptions } from '../support/run.ts'
 
-/** Twin pools: what the installed `rbd` does in one, ours does in the other, and both have to say and leave the same. */
 const THEIRS = 'rbd-twin-theirs'
 const OURS = 'rbd-twin-oursss'
 const nobody = '11111111-1111-1111-1111-111111111111'
 
 describeCeph('rbd mirror commands beside the installed rbd', (pair) => {
-  let ours: OurRbd
+  let twin: RbdTwin
   let folder: string
   const { a } = pair ?? {}
-  const masks = [[new RegExp(`${THEIRS}|${OURS}`, 'g'), 'POOL']] as const
 
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), 'rbd-twin-'))
-    ours = await OurRbd.connect(a)
-    for (const pool of [THEIRS, OURS]) {
-      await a.createPool(pool)
+    twin = await RbdTwin.create(a, { pools: { theirs: THEIRS, ours: OURS }, compareLog: true })
+    for (const pool of twin.pools) {
       await a.rbd('namespace', 'create', `${pool}/ns`)
       const journaling = ['--image-feature', 'layering,exclusive-lock,journaling']
       await a.rbd('create', `${pool}/journaled`, '-s', '8M', ...journaling)
@@ -35,33 +33,10 @@ describeCeph('rbd mirror commands beside the installed rbd', (pair) => {
     }
   })
   afterAll(async () => {
-    await ours?.close()
-    await Promise.all([THEIRS, OURS].map((pool) => a.deletePool(pool)))
+    await twin?.remove()
     rmSync(folder, { recursive: true, force: true })
   })
 
-  const inPool = (pool: string, line: string) => line.split(' ').map((word) => (word === "''" ? '' : word.replaceAll('POOL', pool)))
-
-  /** Runs each line with both; POOL is the twin's name. Lines that begin with `=` are the installed tool's in both pools: what was left behind. */
-  async function same(lines: readonly string[], input?: string): Promise<void> {
-    for (const line of lines) {
-      const look = line.startsWith('= ')
-      const text = look ? line.slice(2) : line
-      const options = input === undefined ? {} : { input }
-      const args = inPool(OURS, text)
-      const theirs = a.tryRbd(inPool(THEIRS, text), options)
-      const [expected, got] = await Promise.all([theirs, look ? a.tryRbd(args, options) : ours.run(args, input)])
-      expect({ line, ...comparable(got, masks) }).toEqual({ line, ...comparable(expected, masks) })
-    }
-  }
-
-  const allFormats = (line: string) => [
-    line,
-    `${line} --format json`,
-    `${line} --format json --pretty-format`,
-    `${line} --format xml`,
-    `${line} --format xml --pretty-format`,
-  ]
   const inspect = (image: string) => [
     `= mirror image status ${image} --format json`,
     `= snap ls --all ${image} --format json`,
@@ -70,7 +45,7 @@ describeCeph('rbd mirror commands beside the installed rbd', (pair) => {
   ]
 
   it('the command line: help, missing, surplus and wrong arguments', async () => {
-    await same([
+    await twin.same([
       ...['pool enable', 'pool disable', 'pool info', 'pool status', 'pool promote', 'pool demote', 'pool peer add', 'pool peer remove', 'pool peer set']
         .concat(['pool peer bootstrap create', 'pool peer bootstrap import', 'image enable', 'image disable', 'image promote', 'image demote'])
         .concat(['image resync', 'image status', 'image snapshot', 'snapshot schedule add', 'snapshot schedule remove', 'snapshot schedule rm'])
@@ -118,7 +93,7 @@ describeCeph('rbd mirror commands beside the installed rbd', (pair) => {
   })
 
   it('a pool that is not mirrored', async () => {
-    await same([
+    await twin.same([
       ...allFormats('mirror pool info POOL'),
       'mirror pool status POOL',
       'mirror pool disable POOL',
@@ -132,7 +107,7 @@ describeCeph('rbd mirror commands beside the installed rbd', (pair) => {
   })
 
   it('pool mode and its conflicts', async () => {
-    await same([
+    await twin.same([
       'mirror pool enable POOL pool',
       'mirror pool enable POOL pool',
       'mirror pool info POOL',
@@ -156,7 +131,7 @@ describeCeph('rbd mirror commands beside the installed rbd', (pair) => {
   })
 
   it('images of both modes, from enabled to disabled', async () => {
-    await same([
+    await twin.same([
       'mirror image enable POOL/journaled snapshot',
       'mirror image enable POOL/usual neither',
       'mirror image enable POOL/usual snapshot',
@@ -201,7 +176,7 @@ describeCeph('rbd mirror commands beside the installed rbd', (pair) => {
   it('peers', async () => {
     const key = join(folder, 'key')
     writeFileSync(key, 'AQBkZXBlZXIga2V5IG9mIG5vYm9keQ==\nsecond line\n')
-    await same([
+    await twin.same([
       `mirror pool peer add POOL ${a.name}`,
       `mirror pool peer add POOL client.x@there --remote-mon-host 192.0.2.1 --remote-key-file ${key}`,
       'mirror pool peer add POOL elsewhere',
@@ -216,26 +191,18 @@ describeCeph('rbd mirror commands beside the installed rbd', (pair) => {
       `mirror pool peer set POOL ${nobody} site-name ${a.name}`,
       `mirror pool peer remove POOL ${nobody}`,
     ])
-    const uuids = await Promise.all(
-      [THEIRS, OURS].map(async (pool) => (await a.rbdJson<{ peers: { uuid: string }[] }>('mirror', 'pool', 'info', pool)).peers[0]!.uuid),
-    )
-    const both = async (line: string) => {
-      const expected = await a.tryRbd(inPool(THEIRS, line.replace('PEER', uuids[0]!)))
-      const got = await ours.run(inPool(OURS, line.replace('PEER', uuids[1]!)))
-      expect({ line, ...comparable(got, masks) }).toEqual({ line, ...comparable(expected, masks) })
-    }
-    await same(['mirror image enable POOL/usual snapshot', ...Array.from({ length: 7 }, () => 'mirror image snapshot POOL/usual'), ...inspect('POOL/usual')])
-    for (const change of ['client client.y', "site-name ''", 'cluster renamed', 'direction rx-only', 'direction tx-only', 'mon-host 192.0.2.3', "mon-host ''"]) {
-      await both(`mirror pool peer set POOL PEER ${change}`)
-      await same(['= mirror pool info POOL --all --format json'])
-    }
-    await both('mirror pool peer remove POOL PEER')
-    await same(['= mirror pool info POOL --all --format json', ...inspect('POOL/usual'), 'mirror image disable POOL/usual'])
+    const uuidIn = async (pool: string) => (await a.rbdJson<{ peers: { uuid: string }[] }>('mirror', 'pool', 'info', pool)).peers[0]!.uuid
+    const own = { PEER: [await uuidIn(THEIRS), await uuidIn(OURS)] } as const
+    await twin.same(['mirror image enable POOL/usual snapshot', ...Array.from({ length: 7 }, () => 'mirror image snapshot POOL/usual'), ...inspect('POOL/usual')])
+    const changes = ['client client.y', "site-name ''", 'cluster renamed', 'direction rx-only', 'direction tx-only', 'mon-host 192.0.2.3', "mon-host ''"]
+    const look = '= mirror pool info POOL --all --format json'
+    await twin.same([...changes.flatMap((change) => [`mirror pool peer set POOL PEER ${change}`, look]), 'mirror pool peer remove POOL PEER'], { own })
+    await twin.same(['= mirror pool info POOL --all --format json', ...inspect('POOL/usual'), 'mirror image disable POOL/usual'])
   })
 
   it('schedules', async () => {
     const add = 'mirror snapshot schedule add'
-    await same(['mirror image enable POOL/usual snapshot'])
+    await twin.same(['mirror image enable POOL/usual snapshot'])
     // the manager looks for new images once a minute, and both pools are in its list: one tool after the other
     const lines = [
       add,
@@ -264,7 +231,7 @@ describeCeph('rbd mirror commands beside the installed rbd', (pair) => {
       'mirror snapshot schedule rm -p POOL 1d',
       'mirror snapshot schedule ls -p POOL -R',
     ]
-    await same([...lines, 'mirror image disable POOL/usual'])
+    await twin.same([...lines, 'mirror image disable POOL/usual'])
   })
 
   it('as programs', async () => {
@@ -272,7 +239,7 @@ describeCeph('rbd mirror commands beside the installed rbd', (pair) => {
     const program = [process.execPath, '--import', createRequire(import.meta.url).resolve('tsx'), join(root, 'src/cli/rbd.cts')]
     const both = async (args: string[], options: RunOptions = {}) => {
       const results = await Promise.all([['rbd'], program].map((command) => tryRun([...command, ...args], { cwd: folder, ...options })))
-      const [expected, got] = results.map((result) => comparable(result, masks))
+      const [expected, got] = results.map((result) => comparable(result))
       return { args, expected, got }
     }
     const conf = ['-c', a.conf]
@@ -291,11 +258,11 @@ describeCeph('rbd mirror commands beside the installed rbd', (pair) => {
 
   it('tokens that are none of ours', async () => {
     const import_ = 'mirror pool peer bootstrap import POOL'
-    await same([`${import_} -`], 'garbage!!\n')
-    await same([`${import_} --token-path - --direction tx-only`], 'e30=\n')
-    await same([`${import_} -`], 'e30=\n')
-    await same([`${import_} -`], Buffer.from('{"fsid":"x","client_id":"y","key":1,"mon_host":""}').toString('base64'))
+    await twin.same([`${import_} -`], { input: 'garbage!!\n' })
+    await twin.same([`${import_} --token-path - --direction tx-only`], { input: 'e30=\n' })
+    await twin.same([`${import_} -`], { input: 'e30=\n' })
+    await twin.same([`${import_} -`], { input: Buffer.from('{"fsid":"x","client_id":"y","key":1,"mon_host":""}').toString('base64') })
     const own = await a.rbd('mirror', 'pool', 'peer', 'bootstrap', 'create', OURS)
-    await same([`${import_} -`, 'mirror pool peer bootstrap create POOL'], own)
+    await twin.same([`${import_} -`, 'mirror pool peer bootstrap create POOL'], { input: own })
   })
 })

@@ -1,35 +1,23 @@
-import { randomBytes } from 'node:crypto'
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
 import { clientUnregister } from '../../src/cls/journal/client.ts'
 import { systemClock } from '../../src/base/clock.ts'
 import { FaultyCluster } from '../../src/drivers/faulty/faulty-cluster.ts'
 import { AtWrite } from '../support/at-write.ts'
 import { describeCeph } from '../support/ceph.ts'
 import { contentDigest } from '../support/compare.ts'
-import type { MirrorDaemon } from '../support/daemon.ts'
 import { expectSameUserSnapshots, MIB, scribble, startDaemon } from '../support/e2e.ts'
 import { expectReplayed, journalStatus } from '../support/journal.ts'
-import { createMirroredPool, waitForState } from '../support/mirroring.ts'
+import { waitForState } from '../support/mirroring.ts'
 import { RbdClient, type RbdInfo } from '../support/rbd.ts'
 import { connectTo, replayUntilIdle } from '../support/replay.ts'
+import { imageIdOf, mirroring, split } from '../support/scenario.ts'
 import { waitFor } from '../support/wait.ts'
 
 const POOL = 'resync-journal'
 
 describeCeph('resync in journal mode', (pair) => {
-  let daemon: MirrorDaemon
-
-  beforeAll(async () => {
-    await createMirroredPool(pair.a, pair.b, POOL)
-    daemon = startDaemon(pair)
-    await daemon.waitUntilUp()
-  })
-
-  afterAll(async () => {
-    if (daemon.running) await daemon.stop()
-  })
-
-  const idOf = async (spec: string) => (await pair.b.rbdJson<RbdInfo>('info', spec)).id
+  const scenario = mirroring(() => pair, [POOL])
+  const idOf = (spec: string) => imageIdOf(pair.b, spec)
 
   async function mirrored(name: string): Promise<string> {
     const spec = `${POOL}/${name}`
@@ -47,32 +35,13 @@ describeCeph('resync in journal mode', (pair) => {
     return spec
   }
 
-  async function split(spec: string): Promise<void> {
-    const { a, b } = await pair.connect()
-    await pair.b.rbd('mirror', 'image', 'promote', '--force', spec)
-    await b.with(spec, 'write', async (image) => {
-      await image.write(9 * MIB + 5000, randomBytes(100_000))
-      await image.discard(12 * MIB, 4 * MIB)
-      await image.createSnapshot('given-up')
-      await image.write(17 * MIB, randomBytes(100_000))
-      await image.flush()
-    })
-    await a.with(spec, 'write', async (image) => {
-      await image.write(20 * MIB, randomBytes(100_000))
-      await image.createSnapshot('later')
-      await image.write(23 * MIB, randomBytes(50_000))
-      await image.flush()
-    })
-    await pair.b.rbd('mirror', 'image', 'demote', spec)
-  }
-
   it('moves what differs into the same image, and the roles change afterwards without what was given up coming back', async () => {
     await using other = startDaemon(pair, { site: 'a' })
     const spec = await mirrored('split')
     const { a, b } = await pair.connect()
     const before = await idOf(spec)
     const common = (await b.with(spec, 'read-only', (image) => image.snapshots())).find(({ name }) => name === 'common')!
-    await split(spec)
+    await split(pair, spec, { writeAt: 20 * MIB })
     await waitForState(
       pair.b,
       spec,
@@ -80,10 +49,10 @@ describeCeph('resync in journal mode', (pair) => {
       /^split-brain detected: .*; this site was primary until its demotion \(tag \d+\), and has written \d+ entries under tag \d+; the other site is primary, by tag \d+.*, and has written \d+ entries under tag/,
     )
     const givenUp = await b.with(spec, 'read-only', contentDigest)
-    await daemon.setOption('rbd_mirror_resync_keep_snapshot', 'true')
+    await scenario.daemon.setOption('rbd_mirror_resync_keep_snapshot', 'true')
     await pair.b.rbd('mirror', 'image', 'resync', spec)
     await waitForState(pair.b, spec, 'up+replaying', /^/, 20_000)
-    await daemon.setOption('rbd_mirror_resync_keep_snapshot', 'false')
+    await scenario.daemon.setOption('rbd_mirror_resync_keep_snapshot', 'false')
     await expectReplayed(pair, spec)
     expect(await idOf(spec)).toBe(before)
     const after = await b.with(spec, 'read-only', (image) => image.snapshots())
@@ -113,9 +82,9 @@ describeCeph('resync in journal mode', (pair) => {
 
   it('begins anew after a crash at any of its writes, while the daemon did not run', async () => {
     const spec = await mirrored('crashed')
-    await split(spec)
+    await split(pair, spec, { writeAt: 20 * MIB })
     const before = await idOf(spec)
-    await daemon.stop()
+    await scenario.daemon.stop()
     await pair.b.rbd('mirror', 'image', 'resync', spec)
     for (let tries = 0, write = 0; tries < 8; tries++, write += 1 + Math.floor(Math.random() * 8)) {
       const [inner, remote] = await Promise.all([connectTo(pair.b), connectTo(pair.a)])
@@ -124,7 +93,7 @@ describeCeph('resync in journal mode', (pair) => {
       await Promise.all([inner.close(), remote.close()])
       if (plan.writes <= write) break // it came to its end before
     }
-    daemon = startDaemon(pair)
+    scenario.daemon = startDaemon(pair)
     await waitForState(pair.b, spec, 'up+replaying')
     await expectReplayed(pair, spec)
     expect(await idOf(spec)).toBe(before)
@@ -137,11 +106,11 @@ describeCeph('resync in journal mode', (pair) => {
     const before = await idOf(spec)
     const { id } = await pair.a.rbdJson<RbdInfo>('info', spec)
     const replica = (await journalStatus(pair.a, spec)).registered_clients.find((client) => client.id !== '')!.id
-    await daemon.stop()
+    await scenario.daemon.stop()
     await using client = await RbdClient.connect(pair.a)
     await clientUnregister.call(await client.pool(POOL), `journal.${id}`, { id: replica })
     await a.with(spec, 'write', (image) => scribble(image, { count: 10 }))
-    daemon = startDaemon(pair)
+    scenario.daemon = startDaemon(pair)
     await waitForState(pair.b, spec, 'up+replaying')
     await expectReplayed(pair, spec)
     expect(await idOf(spec)).toBe(before)

@@ -1,33 +1,22 @@
 import { randomBytes } from 'node:crypto'
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
 import { systemClock } from '../../src/base/clock.ts'
 import { FaultyCluster } from '../../src/drivers/faulty/faulty-cluster.ts'
 import { AtWrite } from '../support/at-write.ts'
 import { describeCeph } from '../support/ceph.ts'
 import { contentDigest, expectSameContent } from '../support/compare.ts'
-import type { MirrorDaemon } from '../support/daemon.ts'
 import { expectSameUserSnapshots, MIB, mirrorAndCompare, scribble, startDaemon } from '../support/e2e.ts'
-import { createMirroredPool, latestPrimarySnapshot, waitForState } from '../support/mirroring.ts'
-import type { RbdInfo } from '../support/rbd.ts'
+import { latestPrimarySnapshot, waitForState } from '../support/mirroring.ts'
 import { connectTo, replayUntilIdle } from '../support/replay.ts'
+import type { RbdInfo } from '../support/rbd.ts'
+import { imageIdOf, mirroring, split } from '../support/scenario.ts'
 import { waitFor } from '../support/wait.ts'
 
 const POOL = 'resync'
 
 describeCeph('resync in snapshot mode', (pair) => {
-  let daemon: MirrorDaemon
-
-  beforeAll(async () => {
-    await createMirroredPool(pair.a, pair.b, POOL)
-    daemon = startDaemon(pair)
-    await daemon.waitUntilUp()
-  })
-
-  afterAll(async () => {
-    if (daemon.running) await daemon.stop()
-  })
-
-  const idOf = async (spec: string) => (await pair.b.rbdJson<RbdInfo>('info', spec)).id
+  const scenario = mirroring(() => pair, [POOL])
+  const idOf = (spec: string) => imageIdOf(pair.b, spec)
 
   async function mirrored(name: string, size = '48M'): Promise<string> {
     const spec = `${POOL}/${name}`
@@ -43,27 +32,6 @@ describeCeph('resync in snapshot mode', (pair) => {
     return spec
   }
 
-  /** Both sites write: B as a site that was promoted by force, and is demoted afterwards. */
-  async function split(spec: string): Promise<void> {
-    const { a, b } = await pair.connect()
-    await pair.b.rbd('mirror', 'image', 'promote', '--force', spec)
-    await b.with(spec, 'write', async (image) => {
-      await image.write(9 * MIB + 5000, randomBytes(100_000))
-      await image.discard(12 * MIB, 4 * MIB)
-      await image.createSnapshot('given-up')
-      await image.write(17 * MIB, randomBytes(100_000))
-      await image.flush()
-    })
-    await a.with(spec, 'write', async (image) => {
-      await image.write(30 * MIB, randomBytes(100_000))
-      await image.createSnapshot('later')
-      await image.write(33 * MIB, randomBytes(50_000))
-      await image.flush()
-      await image.mirrorSnapshot()
-    })
-    await pair.b.rbd('mirror', 'image', 'demote', spec)
-  }
-
   async function resynced(spec: string): Promise<{ last_snapshot_bytes: number }> {
     const { a, b } = await pair.connect()
     const { id } = await latestPrimarySnapshot(a, spec)
@@ -77,7 +45,7 @@ describeCeph('resync in snapshot mode', (pair) => {
     const { b } = await pair.connect()
     const before = await idOf(spec)
     const common = (await b.with(spec, 'read-only', (image) => image.snapshots())).find(({ name }) => name === 'common')!
-    await split(spec)
+    await split(pair, spec, { writeAt: 30 * MIB, then: (image) => image.mirrorSnapshot() })
     await waitForState(
       pair.b,
       spec,
@@ -104,16 +72,16 @@ describeCeph('resync in snapshot mode', (pair) => {
   it('waits for a primary, and keeps what is given up where that is wanted', async () => {
     const spec = await mirrored('waiting')
     const { a, b } = await pair.connect()
-    await split(spec)
+    await split(pair, spec, { writeAt: 30 * MIB, then: (image) => image.mirrorSnapshot() })
     const givenUp = await b.with(spec, 'read-only', contentDigest)
     await pair.a.rbd('mirror', 'image', 'demote', spec)
     await pair.b.rbd('mirror', 'image', 'resync', spec)
     await waitForState(pair.b, spec, 'up+unknown', /not primary.*resync waits/)
     expect(await b.with(spec, 'read-only', contentDigest)).toBe(givenUp)
-    await daemon.setOption('rbd_mirror_resync_keep_snapshot', 'true')
+    await scenario.daemon.setOption('rbd_mirror_resync_keep_snapshot', 'true')
     await pair.a.rbd('mirror', 'image', 'promote', spec)
     await resynced(spec)
-    await daemon.setOption('rbd_mirror_resync_keep_snapshot', 'false')
+    await scenario.daemon.setOption('rbd_mirror_resync_keep_snapshot', 'false')
     const kept = (await b.with(spec, 'read-only', (image) => image.snapshots())).filter(({ name }) => name.startsWith('rbd-mirror-given-up-'))
     expect(kept).toHaveLength(1)
     const digest = await b.with(spec, 'read-only', async (image) => {
@@ -128,9 +96,9 @@ describeCeph('resync in snapshot mode', (pair) => {
 
   it('begins anew after a crash at any of its writes, and takes up what was asked for while no daemon ran', async () => {
     const spec = await mirrored('crashed')
-    await split(spec)
+    await split(pair, spec, { writeAt: 30 * MIB, then: (image) => image.mirrorSnapshot() })
     const before = await idOf(spec)
-    await daemon.stop()
+    await scenario.daemon.stop()
     await pair.b.rbd('mirror', 'image', 'resync', spec)
     for (let tries = 0, write = 0; tries < 8; tries++, write += 1 + Math.floor(Math.random() * 12)) {
       const [inner, remote] = await Promise.all([connectTo(pair.b), connectTo(pair.a)])
@@ -139,7 +107,7 @@ describeCeph('resync in snapshot mode', (pair) => {
       await Promise.all([inner.close(), remote.close()])
       if (plan.writes <= write) break // it came to its end before
     }
-    daemon = startDaemon(pair)
+    scenario.daemon = startDaemon(pair)
     await resynced(spec)
     expect(await idOf(spec)).toBe(before)
     await expectSameUserSnapshots(pair, spec)
@@ -149,7 +117,7 @@ describeCeph('resync in snapshot mode', (pair) => {
   it('is no split-brain when the primary has removed the snapshot that the replica was synced to', async () => {
     const spec = await mirrored('lost-base')
     const { a, b } = await pair.connect()
-    await daemon.stop()
+    await scenario.daemon.stop()
     const synced = await latestPrimarySnapshot(a, spec)
     await a.with(spec, 'write', async (image) => {
       await scribble(image, { count: 3 })
@@ -160,7 +128,7 @@ describeCeph('resync in snapshot mode', (pair) => {
       if (mirror && id <= synced.id) await pair.a.rbd('snap', 'rm', '--snap-id', String(id), spec)
     }
     const common = (await b.with(spec, 'read-only', (image) => image.snapshots())).find(({ name }) => name === 'common')!
-    daemon = startDaemon(pair)
+    scenario.daemon = startDaemon(pair)
     await resynced(spec)
     await expectSameUserSnapshots(pair, spec)
     expect((await b.with(spec, 'read-only', (image) => image.snapshots())).find(({ name }) => name === 'common')?.id).toBe(common.id)
@@ -169,13 +137,13 @@ describeCeph('resync in snapshot mode', (pair) => {
   it('makes a new image where that is configured', async () => {
     const spec = await mirrored('anew')
     const before = await idOf(spec)
-    await daemon.setOption('rbd_mirror_resync_mode', 'recreate')
+    await scenario.daemon.setOption('rbd_mirror_resync_mode', 'recreate')
     await pair.b.rbd('mirror', 'image', 'resync', spec)
     await waitFor('another image', async () => {
       const result = await pair.b.tryRbd(['info', spec, '--format', 'json'])
       return result.code === 0 && (JSON.parse(result.stdout) as RbdInfo).id !== before
     })
     await resynced(spec)
-    await daemon.setOption('rbd_mirror_resync_mode', 'delta')
+    await scenario.daemon.setOption('rbd_mirror_resync_mode', 'delta')
   })
 })

@@ -1,10 +1,11 @@
+import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, expect } from 'vitest'
 import { getId } from '../../src/cls/rbd/client.ts'
 import { mirrorImageGet, mirrorImageStatusGet } from '../../src/cls/rbd/mirror-client.ts'
 import { idObjectName, RBD_MIRRORING } from '../../src/rbd/names.ts'
 import type { CephCluster } from './ceph-cluster.ts'
 import type { MirrorDaemon } from './daemon.ts'
-import { mirrorAndCompare, scribble, startDaemon } from './e2e.ts'
+import { MIB, mirrorAndCompare, scribble, startDaemon } from './e2e.ts'
 import type { LibrbdImage } from './librbd.ts'
 import { createMirroredPool, waitForState } from './mirroring.ts'
 import type { ClusterPair } from './pair.ts'
@@ -54,6 +55,33 @@ export async function journalImage(pair: ClusterPair, spec: string, options: { s
   await pair.a.rbd('mirror', 'image', 'enable', spec, 'journal')
   await waitForState(pair.b, spec, 'up+replaying')
   return spec
+}
+
+/**
+ * Both sites write to an image, B as one that was promoted by force, and demoted afterwards: it gives up a snapshot `given-up` and some
+ * data below 18 MiB, A makes a snapshot `later`.
+ *
+ * @param options.writeAt where A writes
+ * @param options.then done on A at last
+ */
+export async function split(pair: ClusterPair, spec: string, { writeAt, then }: { writeAt: number; then?: (image: LibrbdImage) => Promise<unknown> }): Promise<void> {
+  const { a, b } = await pair.connect()
+  await pair.b.rbd('mirror', 'image', 'promote', '--force', spec)
+  await b.with(spec, 'write', async (image) => {
+    await image.write(9 * MIB + 5000, randomBytes(100_000))
+    await image.discard(12 * MIB, 4 * MIB)
+    await image.createSnapshot('given-up')
+    await image.write(17 * MIB, randomBytes(100_000))
+    await image.flush()
+  })
+  await a.with(spec, 'write', async (image) => {
+    await image.write(writeAt, randomBytes(100_000))
+    await image.createSnapshot('later')
+    await image.write(writeAt + 3 * MIB, randomBytes(50_000))
+    await image.flush()
+    await then?.(image)
+  })
+  await pair.b.rbd('mirror', 'image', 'demote', spec)
 }
 
 /** Whatever goes on elsewhere: this image is synced now, and the daemon lives. */

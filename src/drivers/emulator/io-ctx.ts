@@ -12,7 +12,8 @@ import {
   type Watcher,
   type WatchHandlers,
 } from '../../rados/io-ctx.ts'
-import { ReadOperation, ReadResults, WriteOperation, type ObjectStat, type OmapPage, type ReadStep, type WriteStep } from '../../rados/operation.ts'
+import { OneStepOperations } from '../../rados/one-step.ts'
+import { ReadOperation, ReadResults, type ReadStep, type WriteOperation, type WriteStep } from '../../rados/operation.ts'
 import type { EmulatedCluster } from './cluster.ts'
 import { shardOf, shardsOf, type PoolRecord } from './cluster-map.ts'
 import type { Executed, OperationKind } from './executor.ts'
@@ -43,7 +44,7 @@ export interface Identity {
 /** Steps of a write operation that change nothing; of an `exec`, the method tells. */
 const LOOKING: ReadonlySet<WriteStep['type']> = new Set(['assertExists', 'assertVersion', 'cmpxattr', 'cmpext', 'omapCmp', 'exec'])
 
-export class EmulatedIoCtx implements IoCtx {
+export class EmulatedIoCtx extends OneStepOperations implements IoCtx {
   readonly poolId: bigint
   readonly poolName: string
   readonly namespace: string
@@ -55,6 +56,7 @@ export class EmulatedIoCtx implements IoCtx {
     private readonly cluster: EmulatedCluster,
     identity: Identity,
   ) {
+    super()
     this.poolId = identity.poolId
     this.poolName = identity.poolName
     this.namespace = identity.namespace
@@ -162,28 +164,6 @@ export class EmulatedIoCtx implements IoCtx {
     const operation = new ReadOperation()
     const answer = operation.exec(cls, method, input)
     return (await this.runRead(`${cls}.${method}`, oid, operation.steps, options?.signal)).get(answer)
-  }
-
-  async stat(oid: string): Promise<ObjectStat> {
-    const operation = new ReadOperation()
-    const stat = operation.stat()
-    return (await this.read(oid, operation)).get(stat)
-  }
-
-  async readData(oid: string, offset: number, length: number, into?: Buffer): Promise<Buffer> {
-    const operation = new ReadOperation()
-    const data = operation.read(offset, length, into)
-    return (await this.read(oid, operation)).get(data)
-  }
-
-  async omapGet(oid: string, after: string, prefix: string, max: number): Promise<OmapPage> {
-    const operation = new ReadOperation()
-    const page = operation.omapGet(after, prefix, max)
-    return (await this.read(oid, operation)).get(page)
-  }
-
-  async remove(oid: string): Promise<void> {
-    await this.write(oid, new WriteOperation().remove())
   }
 
   async listSnaps(oid: string): Promise<SnapSet> {

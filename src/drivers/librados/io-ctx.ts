@@ -11,7 +11,8 @@ import {
   type Watcher,
   type WatchHandlers,
 } from '../../rados/io-ctx.ts'
-import { ReadOperation, ReadResults, WriteOperation, type ObjectStat, type OmapPage } from '../../rados/operation.ts'
+import { OneStepOperations } from '../../rados/one-step.ts'
+import { ReadResults, type ReadOperation, type WriteOperation } from '../../rados/operation.ts'
 import type { Connection, ConnectionCall } from './connection.ts'
 import { addListSnaps, addListWatchers, addRollback, duplicateContext, type ForeignStep } from './cxx-abi.ts'
 import { copyFrom, returnArena, takeArena } from './memory.ts'
@@ -51,7 +52,7 @@ interface Identity {
 }
 
 /** A native io context; snapshots and namespace are state of it, so every view has one of its own. */
-export class LibradosIoCtx implements IoCtx {
+export class LibradosIoCtx extends OneStepOperations implements IoCtx {
   readonly api: Librados
   readonly poolId: bigint
   readonly poolName: string
@@ -68,6 +69,7 @@ export class LibradosIoCtx implements IoCtx {
     readonly native: Pointer,
     identity: Identity,
   ) {
+    super()
     this.api = connection.api
     this.poolId = identity.poolId
     this.poolName = identity.poolName
@@ -235,28 +237,6 @@ export class LibradosIoCtx implements IoCtx {
       result: () => read.take()[0] as Buffer,
       cleanup: () => read.discard(),
     })
-  }
-
-  async stat(oid: string): Promise<ObjectStat> {
-    const operation = new ReadOperation()
-    const stat = operation.stat()
-    return (await this.read(oid, operation)).get(stat)
-  }
-
-  async readData(oid: string, offset: number, length: number, into?: Buffer): Promise<Buffer> {
-    const operation = new ReadOperation()
-    const data = operation.read(offset, length, into)
-    return (await this.read(oid, operation)).get(data)
-  }
-
-  async omapGet(oid: string, after: string, prefix: string, max: number): Promise<OmapPage> {
-    const operation = new ReadOperation()
-    const page = operation.omapGet(after, prefix, max)
-    return (await this.read(oid, operation)).get(page)
-  }
-
-  async remove(oid: string): Promise<void> {
-    await this.write(oid, new WriteOperation().remove())
   }
 
   async listSnaps(oid: string): Promise<SnapSet> {

@@ -4,6 +4,7 @@ import { imageToObjects, layoutOf } from '../../rbd/data/striping.ts'
 import { findSnapshot, findSnapshotByName, type ImageSnapshot } from '../../rbd/header.ts'
 import type { Image } from '../../rbd/image.ts'
 import type { JournalEvent, JournalEventType } from '../../rbd/journal/events.ts'
+import { saysDoneBefore } from '../../rbd/journal/operation-events.ts'
 import { dataObjectName } from '../../rbd/names.ts'
 import { removeMetadataHere, setMetadataHere } from '../../rbd/operations/metadata.ts'
 import { renameImageHere } from '../../rbd/operations/rename-image.ts'
@@ -275,7 +276,7 @@ export class EventApplier {
           await removeMetadataHere(image, event.key)
       }
     } catch (error) {
-      if (!isErrno(error, ...(doneBefore[event.type] ?? []))) throw error
+      if (!saysDoneBefore(error, event)) throw error
     }
     this.newWindow()
   }
@@ -306,16 +307,3 @@ export class EventApplier {
 
 /** Operations whose failure leaves the primary's bytes somewhere between before and after. */
 const partial: ReadonlySet<JournalEventType> = new Set(['snapRollback', 'resize'])
-
-/** Errors that only say that an earlier replay has done it. */
-const doneBefore: Partial<Record<StartEvent['type'], readonly number[]>> = {
-  snapCreate: [Errno.EEXIST],
-  snapRemove: [Errno.ENOENT],
-  snapRename: [Errno.EEXIST],
-  snapProtect: [Errno.EBUSY],
-  snapUnprotect: [Errno.EINVAL],
-  rename: [Errno.EEXIST],
-  flatten: [Errno.EINVAL],
-  snapLimit: [Errno.ERANGE],
-  metadataRemove: [Errno.ENOENT],
-}

@@ -5,9 +5,7 @@ import { generateImageId } from '../../rbd/create-image.ts'
 import { Image, type ImageOptions } from '../../rbd/image.ts'
 import { createImageJournal, IMAGE_CLIENT_ID, ImageJournal, loadHistory } from '../../rbd/journal/image-journal.ts'
 import { standardLockPolicy, type LockPolicy } from '../../rbd/lock-policy.ts'
-import { RBD_MIRRORING } from '../../rbd/names.ts'
-import { encodeMirroringMessage } from '../../rbd/notify/mirroring-messages.ts'
-import { NOTIFY_TIMEOUT_MS } from '../../rbd/object-watcher.ts'
+import { notifyMirroring } from '../../rbd/mirror/mirroring-notify.ts'
 import { createLocalImage } from '../bootstrap/create-local-image.ts'
 import type { ImageContext, LocalSide } from '../image-context.ts'
 import type { BootstrapEnd, ReplayEnd } from '../replayer.ts'
@@ -154,10 +152,7 @@ async function createLocal(context: ImageContext, source: Image, client: RemoteC
     imageId,
     createJournal: () => createImageJournal(journalOptions(context, local, imageId), { mirrorUuid: remote.mirrorUuid, layout: journalLayout(context) }),
   })
-  const message = encodeMirroringMessage({ type: 'imageUpdated', state: 'enabled', imageId, globalImageId })
-  await local.io.notify(RBD_MIRRORING, message, NOTIFY_TIMEOUT_MS).catch((error: unknown) => {
-    log.debug({ err: error }, 'mirroring watchers not told')
-  })
+  await notifyMirroring(local.io, { type: 'imageUpdated', state: 'enabled', imageId, globalImageId }, log)
   return imageId
 }
 

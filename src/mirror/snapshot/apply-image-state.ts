@@ -1,12 +1,11 @@
-import { metadataRemove, metadataSet, snapshotGetLimit } from '../../cls/rbd/client.ts'
+import { snapshotGetLimit } from '../../cls/rbd/client.ts'
 import { Errno, isErrno } from '../../rados/errors.ts'
 import type { SnapId } from '../../rados/io-ctx.ts'
-import { WriteOperation } from '../../rados/operation.ts'
 import { FEATURE_JOURNALING, FEATURES_DISABLE_ONLY, FEATURES_MUTABLE } from '../../rbd/features.ts'
 import type { Image } from '../../rbd/image.ts'
 import type { ImageState } from '../../rbd/mirror/image-state.ts'
 import { updateFeaturesHere, type JournalSwitch } from '../../rbd/operations/features.ts'
-import { listMetadata } from '../../rbd/operations/metadata.ts'
+import { changeMetadataHere, listMetadata } from '../../rbd/operations/metadata.ts'
 import { renameImageHere } from '../../rbd/operations/rename-image.ts'
 import { protectSnapshotHere, renameSnapshotHere, setSnapshotLimit, unprotectSnapshotHere } from '../../rbd/operations/snapshot-edit.ts'
 import { removeSnapshotHere } from '../../rbd/operations/snapshot-remove.ts'
@@ -30,7 +29,7 @@ export async function applyImageState(
   const changes = planImageState({ header, metadata, snapLimit }, state, remoteIdOf)
   if (changes.rename !== undefined) await renameImageHere(local, changes.rename)
   await applyFeatures(local, changes, journal)
-  await applyMetadata(local, changes)
+  await changeMetadataHere(local, changes.metadata)
   for (const id of changes.unprotect) await unprotectSnapshotHere(local, id)
   for (const id of changes.remove) await removeSnapshotHere(local, id)
   for (const id of changes.protect) await protectSnapshotHere(local, id)
@@ -57,18 +56,4 @@ async function applyFeatures(local: Image, { disableFeatures, enableFeatures }: 
   const enable = enableFeatures & possible
   if (disable !== 0n) await updateFeaturesHere(local, { features: disable, enabled: false, journal })
   if (enable !== 0n) await updateFeaturesHere(local, { features: enable, enabled: true, journal })
-}
-
-async function applyMetadata(local: Image, changes: ImageStateChanges): Promise<void> {
-  if (changes.removeMetadata.length === 0 && changes.setMetadata.size === 0) return
-  const operation = new WriteOperation()
-  for (const key of changes.removeMetadata) metadataRemove.step(operation, { key })
-  if (changes.setMetadata.size > 0) metadataSet.step(operation, { metadata: changes.setMetadata })
-  try {
-    await local.io.write(local.headerOid, operation)
-  } catch (error) {
-    // removing a key that is gone already fails the whole operation
-    if (!isErrno(error, Errno.ENOENT)) throw error
-    if (changes.setMetadata.size > 0) await metadataSet.call(local.io, local.headerOid, { metadata: changes.setMetadata })
-  }
 }

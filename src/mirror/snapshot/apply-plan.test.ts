@@ -30,8 +30,7 @@ describe('planImageState', () => {
       rename: undefined,
       disableFeatures: 0n,
       enableFeatures: 0n,
-      setMetadata: new Map(),
-      removeMetadata: [],
+      metadata: { set: new Map(), remove: [] },
       unprotect: [],
       remove: [],
       protect: [],
@@ -47,8 +46,8 @@ describe('planImageState', () => {
 
   it('makes metadata equal, leaving librbd its own', () => {
     const changes = plan({}, state({ metadata: text({ kept: '1', changed: 'b', added: 'c' }) }), text({ kept: '1', changed: 'a', gone: 'x', '.rbd_mirror.uuid': '{}' }))
-    expect(changes.setMetadata).toEqual(text({ changed: 'b', added: 'c' }))
-    expect(changes.removeMetadata).toEqual(['gone'])
+    expect(changes.metadata.set).toEqual(text({ changed: 'b', added: 'c' }))
+    expect(changes.metadata.remove).toEqual(['gone'])
   })
 
   it('removes, protects, unprotects and renames user snapshots as the remote ones are', () => {

@@ -1,26 +1,22 @@
 import type { SnapId } from '../../rados/io-ctx.ts'
 import { FEATURES_IMPLICIT_ENABLE } from '../../rbd/features.ts'
 import type { ImageHeader } from '../../rbd/header.ts'
-import { IMAGE_META_PREFIX } from '../../rbd/mirror/image-meta.ts'
 import { isGivenUp } from '../resync/given-up.ts'
 import type { ImageState } from '../../rbd/mirror/image-state.ts'
+import { metadataChanges, type MetadataChanges } from '../../rbd/operations/metadata.ts'
 
 /** What of an image besides its data differs from the state that came with a mirror-snapshot. */
 export interface ImageStateChanges {
   rename: string | undefined
   disableFeatures: bigint
   enableFeatures: bigint
-  setMetadata: Map<string, Buffer>
-  removeMetadata: string[]
+  metadata: MetadataChanges
   unprotect: SnapId[]
   remove: SnapId[]
   protect: SnapId[]
   renameSnapshots: { id: SnapId; name: string }[]
   snapLimit: bigint | undefined
 }
-
-/** Metadata of librbd's own is neither shown nor replicated (librbd/image/GetMetadataRequest.cc). */
-const INTERNAL_METADATA_PREFIX = IMAGE_META_PREFIX.slice(0, 4)
 
 export interface LocalImageState {
   header: ImageHeader
@@ -41,8 +37,7 @@ export function planImageState(local: LocalImageState, state: ImageState, remote
     rename: state.name === header.name ? undefined : state.name,
     disableFeatures: have & ~want,
     enableFeatures: want & ~have,
-    setMetadata: new Map([...state.metadata].filter(([key, value]) => !metadata.get(key)?.equals(value))),
-    removeMetadata: [...metadata.keys()].filter((key) => !state.metadata.has(key) && !key.startsWith(INTERNAL_METADATA_PREFIX)),
+    metadata: metadataChanges(metadata, state.metadata),
     unprotect: [],
     remove: [],
     protect: [],

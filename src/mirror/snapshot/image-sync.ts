@@ -1,6 +1,6 @@
 import { abortable, isCancelled } from '../../base/cancelled.ts'
 import { setFeatures } from '../../cls/rbd/client.ts'
-import { mirrorImageGet, mirrorImageSet, mirrorPeerList } from '../../cls/rbd/mirror-client.ts'
+import { mirrorImageGet, mirrorPeerList } from '../../cls/rbd/mirror-client.ts'
 import { Errno, isErrno } from '../../rados/errors.ts'
 import type { SnapId } from '../../rados/io-ctx.ts'
 import { MalformedInput } from '../../encoding/malformed-input.ts'
@@ -11,14 +11,13 @@ import { layoutOf, objectCount } from '../../rbd/data/striping.ts'
 import { FEATURE_NON_PRIMARY, hasFeature } from '../../rbd/features.ts'
 import type { ImageSnapshot } from '../../rbd/header.ts'
 import type { Image } from '../../rbd/image.ts'
+import { setMirrorImage } from '../../rbd/mirror/image-entry.ts'
 import { readImageState, writeImageState, type ImageState } from '../../rbd/mirror/image-state.ts'
 import { completeNonPrimarySnapshot, createCheckpoint, createNonPrimarySnapshot } from '../../rbd/mirror/non-primary-snapshot.ts'
 import { isDemoted, mirrorSnapshots } from '../../rbd/mirror/mirror-snapshot.ts'
 import { clearImageMeta } from '../../rbd/mirror/image-meta.ts'
 import { RBD_MIRRORING } from '../../rbd/names.ts'
-import { NOTIFY_TIMEOUT_MS } from '../../rbd/object-watcher.ts'
 import { removeSnapshot } from '../../rbd/operations/snapshot-remove.ts'
-import { encodeMirroringMessage } from '../../rbd/notify/mirroring-messages.ts'
 import type { ImageContext } from '../image-context.ts'
 import { dropGivenUp, keepGivenUp, planKeptSnapshots, type KeptSnapshots } from '../resync/snapshots.ts'
 import { applyImageState } from './apply-image-state.ts'
@@ -275,11 +274,7 @@ export class ImageSync {
     const { id: imageId } = this.local
     const image = await mirrorImageGet.call(io, RBD_MIRRORING, { imageId })
     if (image.state === 'enabled') return
-    await mirrorImageSet.call(io, RBD_MIRRORING, { imageId, image: { ...image, state: 'enabled' } })
-    const message = encodeMirroringMessage({ type: 'imageUpdated', state: 'enabled', imageId, globalImageId: image.globalImageId })
-    await io.notify(RBD_MIRRORING, message, NOTIFY_TIMEOUT_MS).catch((error: unknown) => {
-      this.context.log.debug({ err: error }, 'mirroring watchers not told')
-    })
+    await setMirrorImage(io, imageId, { ...image, state: 'enabled' }, this.context.log)
   }
 
   /** Ids allocated ahead are of the header's pool: with a data pool they are of no use. */

@@ -1,3 +1,4 @@
+import { Errno, isErrno } from '../../rados/errors.ts'
 import type { OperationRequest } from '../header-watcher.ts'
 import { FEATURE_JOURNALING, hasFeature } from '../features.ts'
 import { findSnapshot } from '../header.ts'
@@ -40,4 +41,22 @@ export function operationStart({ header }: Image, request: OperationRequest): Op
     case 'rebuildObjectMap':
       return undefined
   }
+}
+
+/** Errors of an operation that only say that it was done before. */
+const doneBefore: Partial<Record<OperationEvent['type'], readonly number[]>> = {
+  snapCreate: [Errno.EEXIST],
+  snapRemove: [Errno.ENOENT],
+  snapRename: [Errno.EEXIST],
+  snapProtect: [Errno.EBUSY],
+  snapUnprotect: [Errno.EINVAL],
+  rename: [Errno.EEXIST],
+  flatten: [Errno.EINVAL],
+  snapLimit: [Errno.ERANGE],
+  metadataRemove: [Errno.ENOENT],
+}
+
+/** Whether what an event tells of was done before, by an earlier replay of it. */
+export function saysDoneBefore(error: unknown, { type }: OperationEvent): boolean {
+  return isErrno(error, ...(doneBefore[type] ?? []))
 }

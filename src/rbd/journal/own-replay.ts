@@ -2,7 +2,6 @@ import { decode } from '../../encoding/codec.ts'
 import { MalformedInput } from '../../encoding/malformed-input.ts'
 import { commitPosition } from '../../journal/clients.ts'
 import { advancePositions } from '../../journal/commit-position.ts'
-import { Errno, isErrno } from '../../rados/errors.ts'
 import { findSnapshotByName } from '../header.ts'
 import type { Image } from '../image.ts'
 import { flattenImageHere } from '../operations/flatten.ts'
@@ -17,7 +16,7 @@ import { readImage } from '../read-image.ts'
 import { discardHere, writeHere } from '../write-image.ts'
 import { EventEntry, type JournalEvent } from './events.ts'
 import { IMAGE_CLIENT_ID, type ImageJournal } from './image-journal.ts'
-import type { OperationEvent } from './operation-events.ts'
+import { saysDoneBefore, type OperationEvent } from './operation-events.ts'
 
 
 /**
@@ -94,7 +93,7 @@ async function execute(image: Image, event: OperationEvent): Promise<void> {
   try {
     await executeOnce(image, event)
   } catch (error) {
-    if (!isErrno(error, ...(doneBefore[event.type] ?? []))) throw error
+    if (!saysDoneBefore(error, event)) throw error
   }
 }
 
@@ -138,14 +137,3 @@ const onSnapshot = {
   snapUnprotect: unprotectSnapshotHere,
   snapRollback: rollBackSnapshotHere,
 } as const
-
-/** Errors that only say that it was done before. */
-const doneBefore: Partial<Record<OperationEvent['type'], readonly number[]>> = {
-  snapCreate: [Errno.EEXIST],
-  snapRename: [Errno.EEXIST],
-  snapProtect: [Errno.EBUSY],
-  snapUnprotect: [Errno.EINVAL],
-  rename: [Errno.EEXIST],
-  flatten: [Errno.EINVAL],
-  snapLimit: [Errno.ERANGE],
-}
