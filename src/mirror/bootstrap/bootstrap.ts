@@ -32,23 +32,29 @@ export const bootstrap: Bootstrap = async (context, signal) => {
     const { mirrorUuid: remoteMirrorUuid, mirrorPeerUuid } = context.remote
     const decision = decideBootstrap({ local, remote, remoteMirrorUuid, linkedPeer: mirrorPeerUuid !== '' })
     context.log.debug({ decision: decision.type, ...(decision.type === 'end' && { end: decision.end.type }) }, 'bootstrap decided')
-    if (decision.type !== 'end') return await open(context, decision, signal)
-    if (decision.end.type === 'remoteGone' && !(await abortable(hasRecord(context.remote.io), signal))) {
+    const ended = decision.type === 'end' ? decision.end : await open(context, decision, signal)
+    if (ended.type === 'remoteGone' && !(await abortable(hasRecord(context.remote.io), signal))) {
       return { type: 'transient', reason: 'remote pool has no record of mirroring' }
     }
-    const resync = local && (await endWhileResyncRequested(context, decision.end, local))
+    const resync = local && decision.type === 'end' && (await endWhileResyncRequested(context, decision.end, local))
     if (resync) return resync
-    if (decision.end.type === 'localPrimary' && local && remote?.info.image.mode === 'journal') {
+    if (local && remote && mayBeFollowedLater(local, remote, ended)) {
       await describing('error preparing remote image for replay', () =>
         RemoteClient.ensureRegistered(context.remote.io, remote.imageId, context.local.mirrorUuid, local.imageId),
       )
     }
-    return decision.end
+    return ended
   } catch (error) {
     if (isCancelled(error)) throw error
     const cause = error instanceof SyncFailure ? error.cause : error
     return cause instanceof ParentNotReady ? { type: 'transient', reason: cause.message } : endOfFailure(error)
   }
+}
+
+/** In journal mode, an image that was not replicated from there yet, and will be once the other site is promoted. */
+function mayBeFollowedLater(local: ObservedImage, remote: ObservedImage, ended: BootstrapEnd): boolean {
+  if (local.info.image.mode !== 'journal' || remote.info.image.mode !== 'journal') return false
+  return ended.type === 'localPrimary' || (ended.type === 'remoteNotPrimary' && local.info.promotion.state === 'orphan')
 }
 
 /** Ends that mean something else while a resync of the local image is asked for. */

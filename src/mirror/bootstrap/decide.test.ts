@@ -31,6 +31,8 @@ describe('decideBootstrap', () => {
     ['a replica of a demoted image', { local: image('non-primary'), remote: image('orphan') }, 'open'],
     ['a demoted image, a promoted one', { local: image('orphan'), remote: image('primary') }, 'open'],
     ['demoted on both sides', { local: image('orphan'), remote: image('orphan') }, 'remoteNotPrimary'],
+    ['the same in journal mode', { local: image('orphan', { mode: 'journal' }), remote: image('orphan', { mode: 'journal' }) }, 'open'],
+    ['demoted here, not replayed yet there', { local: image('orphan', { mode: 'journal' }), remote: image('non-primary', { mode: 'journal' }) }, 'remoteNotPrimary'],
     ['a demoted image, and nothing', { local: image('orphan') }, 'failed: remote image does not exist'],
     ['a replica, and nothing', { local: image('non-primary') }, 'remoteGone'],
     ['a replica, and an image being disabled', { local: image('non-primary'), remote: image('primary', { state: 'disabling' }) }, 'remoteGone'],

@@ -55,8 +55,10 @@ export function decideBootstrap(observation: BootstrapObservation): BootstrapDec
   if (local && local.info.image.mode !== mode) {
     return end({ type: 'modesDiffer', local: local.info.image.mode, remote: mode, remotePrimary: remote.info.promotion.state === 'primary' })
   }
+  // the primary may have been promoted, written and demoted again since the demotion that was replayed: its journal tells
+  const bothDemoted = mode === 'journal' && local?.info.promotion.state === 'orphan' && remote.info.promotion.state === 'orphan'
   // a replica follows its primary through a demotion
-  if (remote.info.promotion.state !== 'primary' && !followsRemote) return end({ type: 'remoteNotPrimary' })
+  if (remote.info.promotion.state !== 'primary' && !followsRemote && !bothDemoted) return end({ type: 'remoteNotPrimary' })
   if (!local) return { type: 'create', remoteImageId: remote.imageId, mode }
   return { type: 'open', localImageId: local.imageId, remoteImageId: remote.imageId, mode }
 }

@@ -3,7 +3,7 @@ import { Journal, type JournalOptions } from '../../journal/journal.ts'
 import { Errno } from '../../rados/errors.ts'
 import { generateImageId } from '../../rbd/create-image.ts'
 import { Image, type ImageOptions } from '../../rbd/image.ts'
-import { createImageJournal, IMAGE_CLIENT_ID, ImageJournal, loadHistory } from '../../rbd/journal/image-journal.ts'
+import { createImageJournal, IMAGE_CLIENT_ID, ImageJournal, loadHistory, loadOwnership } from '../../rbd/journal/image-journal.ts'
 import { standardLockPolicy, type LockPolicy } from '../../rbd/lock-policy.ts'
 import { notifyMirroring } from '../../rbd/mirror/mirroring-notify.ts'
 import { createLocalImage } from '../bootstrap/create-local-image.ts'
@@ -16,7 +16,7 @@ import { decideReplay } from './decide-replay.ts'
 import { EventApplier } from './event-applier.ts'
 import { loadImageSettings } from './image-settings.ts'
 import { JournalImageSync, removeSyncPoints } from './image-sync.ts'
-import { RemoteClient } from './remote-client.ts'
+import { readerOf, RemoteClient } from './remote-client.ts'
 import { JournalReplayer, type JournalReplay } from './replayer.ts'
 import { WindowWriter } from './window-writer.ts'
 
@@ -55,9 +55,8 @@ async function prepare(context: ImageContext, target: JournalTarget, opened: Ope
   const { remote } = context
   const remoteJournal = await describing('error initializing remote journal', () => Journal.open(journalOptions(context, remote, target.remoteImageId)))
   opened.remoteJournal = remoteJournal
-  await describing('error retrieving remote journal client', () => noteUnknownHere(context, remoteJournal, target.localImageId))
-  const client = await describing('error retrieving remote journal client', () =>
-    RemoteClient.open(remoteJournal, context.local.mirrorUuid, target.localImageId ?? ''),
+  const client = await describing('error retrieving remote journal client', async () =>
+    RemoteClient.of(remoteJournal, context.local.mirrorUuid, target.localImageId ?? ''),
   )
   const openRemote = () =>
     describing('failed to open remote image', () => openImage(context, remote, target.remoteImageId, standardLockPolicy, signal))
@@ -76,13 +75,18 @@ async function prepare(context: ImageContext, target: JournalTarget, opened: Ope
   )
   await Promise.allSettled([openingImage, openingJournal])
   const [local, localJournal] = [await openingImage, await openingJournal]
-  const remoteTags = await describing('failed to retrieve remote tag', () => loadHistory(remote.io, target.remoteImageId, context.local.mirrorUuid))
+  const { owner: remoteOwner, tags: remoteTags } = await describing('failed to retrieve remote tag', async () => ({
+    owner: await loadOwnership(remote.io, target.remoteImageId),
+    tags: await loadHistory(remote.io, target.remoteImageId, client.isNew ? IMAGE_CLIENT_ID : context.local.mirrorUuid),
+  }))
   const settings = await describing('failed to open local image', () => loadImageSettings(local, context.options))
   const decision = decideReplay({
     localImageId: id,
-    localTag: localJournal.ownership.data,
+    remoteImageId: target.remoteImageId,
+    localTag: localJournal.ownership,
     resyncRequested: localJournal.resyncRequested,
     client,
+    reader: remoteOwner.meta.resyncRequested ? undefined : readerOf(localJournal.journal.client(remote.mirrorUuid)),
     remoteTags,
     sites: { localMirrorUuid: context.local.mirrorUuid, remoteMirrorUuid: remote.mirrorUuid },
     resyncAfterDisconnect: settings.resyncAfterDisconnect,
@@ -123,21 +127,6 @@ async function prepare(context: ImageContext, target: JournalTarget, opened: Ope
     settings,
   })
   return { type: 'replay', replayer }
-}
-
-/**
- * A remote journal that does not know this site may have lost what its replica has not replayed yet. That is noted before this site is registered,
- * which nobody could tell from then on: the replica, which has nothing of its own, is compared with the primary.
- */
-async function noteUnknownHere(context: ImageContext, remoteJournal: Journal, localImageId: string | undefined): Promise<void> {
-  const { local, remote, options } = context
-  if (localImageId === undefined || remoteJournal.client(local.mirrorUuid) || options.resyncMode === 'recreate') return
-  const journal = await ImageJournal.open(journalOptions(context, local, localImageId))
-  try {
-    if (journal.ownership.data.mirrorUuid === remote.mirrorUuid && !journal.resyncRequested) await journal.requestResync()
-  } finally {
-    await journal.close()
-  }
 }
 
 /**

@@ -8,6 +8,8 @@ import { journalHeaderName } from '../../journal/names.ts'
 import { Errno, isErrno, RadosError } from '../../rados/errors.ts'
 import type { IoCtx } from '../../rados/io-ctx.ts'
 import { ClientData, type MirrorPeerClientMeta } from '../../rbd/journal/client-data.ts'
+import { loadOwnership } from '../../rbd/journal/image-journal.ts'
+import { isDemotionHere, type Reader } from './tag-chain.ts'
 
 /**
  * This site as a client of the remote image's journal: its id is the local mirror uuid. As long as it is registered and connected, nothing that
@@ -21,22 +23,25 @@ export class RemoteClient {
     private unknown: boolean,
   ) {}
 
-  /** Registers the client if there is none (image_replayer/PrepareRemoteImageRequest.cc). `localImageId` is '' without a local image. */
-  static async open(journal: Journal, localMirrorUuid: string, localImageId: string): Promise<RemoteClient> {
+  /**
+   * The client as it is registered. One that is not stays so until `startOver`: from its registration on nobody could tell that the journal had lost
+   * entries before. `localImageId` is '' without a local image.
+   */
+  static of(journal: Journal, localMirrorUuid: string, localImageId: string): RemoteClient {
     const registered = journal.client(localMirrorUuid)
     if (registered) return new RemoteClient(journal, localMirrorUuid, decodeMeta(registered), false)
-    const client = new RemoteClient(journal, localMirrorUuid, metaOf(localImageId, 'replaying'), true)
-    await client.register()
-    return client
+    return new RemoteClient(journal, localMirrorUuid, metaOf(localImageId, 'replaying'), true)
   }
 
   /**
-   * Registers this site with the journal of a replica of its own primary image, so that after a failover the epochs since are still there to be
-   * followed: a client that is registered later gets to know only what comes then. Nothing happens without a journal.
+   * Registers this site with the journal of an image that may become the primary of the local one, so that the epochs from then on are still there
+   * to be followed. Nothing happens without a journal, nor with one whose image was demoted there: that this site has replayed the demotion is read
+   * from its commit position, which a registration gives it untruly.
    */
   static async ensureRegistered(io: IoCtx, remoteImageId: string, localMirrorUuid: string, localImageId: string): Promise<void> {
-    if (await findClient(io, remoteImageId, localMirrorUuid)) return
     try {
+      if (await findClient(io, remoteImageId, localMirrorUuid)) return
+      if (isDemotionHere((await loadOwnership(io, remoteImageId)).data)) return
       const data = encode(ClientData, metaOf(localImageId, 'replaying'))
       await clientRegister.call(io, journalHeaderName(remoteImageId), { id: localMirrorUuid, data })
     } catch (error) {
@@ -44,7 +49,7 @@ export class RemoteClient {
     }
   }
 
-  /** The journal did not know this site before: what was written until now may be trimmed already, unless a first copy brings it. */
+  /** The journal does not know this site: what was written until now may be trimmed already, unless a copy brings it. */
   get isNew(): boolean {
     return this.unknown
   }
@@ -91,6 +96,13 @@ export class RemoteClient {
 
 function metaOf(imageId: string, state: MirrorPeerClientMeta['state']): MirrorPeerClientMeta {
   return { type: 'mirrorPeer', imageId, state, syncObjectCount: 0, syncPoints: [], snapSeqs: new Map() }
+}
+
+/** What a journal says of a mirror peer that reads it. */
+export function readerOf(client: Client | undefined): Reader | undefined {
+  if (!client) return undefined
+  const { imageId, state } = decodeMeta(client)
+  return { imageId, replaying: state === 'replaying', committedTag: client.commitPosition.objectPositions[0]?.tagTid }
 }
 
 function decodeMeta({ id, data }: Client): MirrorPeerClientMeta {

@@ -52,6 +52,21 @@ describe('after demotions', () => {
   })
 })
 
+describe('of a journal that nothing was written to', () => {
+  const never = (mirrorUuid: string): TagData => ({ mirrorUuid: ORPHAN, predecessor: { mirrorUuid, commitValid: false, tagTid: 0n, entryTid: 0n } })
+  test('the remote was demoted and promoted again', () => {
+    expect(linkTags(never('there'), chain(tag(OWN), never(OWN), tag(OWN, [ORPHAN, 2n, 1n])), sites).type).toBe('linked')
+  })
+  test('a failover there', () => {
+    expect(linkTags(never(OWN), chain(tag('here'), never('here'), tag(OWN, [ORPHAN, 2n, 1n])), sites).type).toBe('linked')
+  })
+  test('the remote was promoted by force, or has been written since', () => {
+    expect(linkTags(never(OWN), chain(tag('here'), tag(OWN, [OWN, 1n, 0n])), sites).type).toBe('splitBrain')
+    expect(linkTags(never('there'), chain(tag(OWN), tag(ORPHAN, [OWN, 1n, 4n]), tag(OWN, [ORPHAN, 2n, 1n])), sites).type).toBe('splitBrain')
+    expect(linkTags(never('there'), chain(tag(OWN), never('else'), tag(OWN, [ORPHAN, 2n, 1n])), sites).type).toBe('splitBrain')
+  })
+})
+
 test('a local image that was promoted, or follows a third cluster, is split', () => {
   expect(linkTags(tag(OWN, ['there', 1n, 1n]), chain(tag(OWN)), sites)).toMatchObject({ reason: expect.stringContaining('promoted') as string })
   expect(linkTags(tag('third'), chain(tag(OWN)), sites)).toMatchObject({ reason: expect.stringContaining('third') as string })

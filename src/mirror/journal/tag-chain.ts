@@ -6,7 +6,7 @@ export interface Sites {
   remoteMirrorUuid: string
 }
 
-export interface RemoteTag {
+export interface NumberedTag {
   tid: bigint
   data: TagData
 }
@@ -32,9 +32,7 @@ export function localTagFor(remote: TagData, sites: Sites): TagData {
  * what our own demotion, already recorded locally, looks like over there.
  */
 export function isOwnDemotion(local: TagData): boolean {
-  return (
-    local.mirrorUuid === ORPHAN_MIRROR_UUID && local.predecessor.commitValid && local.predecessor.mirrorUuid === LOCAL_MIRROR_UUID
-  )
+  return isDemotionHere(local) && local.predecessor.commitValid
 }
 
 /**
@@ -44,7 +42,7 @@ export function isOwnDemotion(local: TagData): boolean {
  *
  * @param remoteTags in ascending order
  */
-export function linkTags(local: TagData, remoteTags: readonly RemoteTag[], sites: Sites): TagLink {
+export function linkTags(local: TagData, remoteTags: readonly NumberedTag[], sites: Sites): TagLink {
   const known = local.predecessor
   if (local.mirrorUuid === sites.remoteMirrorUuid) {
     const since = known.commitValid && known.mirrorUuid === sites.remoteMirrorUuid ? known.tagTid : 0n
@@ -56,7 +54,6 @@ export function linkTags(local: TagData, remoteTags: readonly RemoteTag[], sites
   if (local.mirrorUuid !== ORPHAN_MIRROR_UUID) {
     return { type: 'splitBrain', reason: `the local image belongs to another primary (mirror uuid ${local.mirrorUuid})` }
   }
-  if (!known.commitValid) return { type: 'splitBrain', reason: 'the local image was demoted without a known position' }
 
   let demotion: bigint | undefined
   for (const { tid, data } of remoteTags) {
@@ -71,10 +68,39 @@ export function linkTags(local: TagData, remoteTags: readonly RemoteTag[], sites
   }
 }
 
+/** A journal that nothing was ever written to has no position at its first demotion, and has one ever after: that names it as well. */
 function isSameDemotion(local: TagData, remote: TagData, sites: Sites): boolean {
-  if (remote.mirrorUuid !== ORPHAN_MIRROR_UUID || !remote.predecessor.commitValid) return false
-  if (remote.predecessor.tagTid !== local.predecessor.tagTid) return false
-  return local.predecessor.mirrorUuid === ownerSeenLocally(remote.predecessor.mirrorUuid, sites)
+  const [known, other] = [local.predecessor, remote.predecessor]
+  if (remote.mirrorUuid !== ORPHAN_MIRROR_UUID || other.commitValid !== known.commitValid) return false
+  if (known.commitValid && other.tagTid !== known.tagTid) return false
+  return known.mirrorUuid === ownerSeenLocally(other.mirrorUuid, sites)
+}
+
+/** The remote as a reader of the local journal. */
+export interface Reader {
+  /** its image */
+  imageId: string
+  /** its first copy is made */
+  replaying: boolean
+  /** the newest tag that it has committed entries of */
+  committedTag: bigint | undefined
+}
+
+/** Whether this tag is the image's own demotion by the site in whose journal it stands. */
+export function isDemotionHere({ mirrorUuid, predecessor }: TagData): boolean {
+  return mirrorUuid === ORPHAN_MIRROR_UUID && predecessor.mirrorUuid === LOCAL_MIRROR_UUID
+}
+
+/**
+ * Whether the remote's image has everything that the local one ever had: it has replayed the local demotion, after which nothing was written here.
+ * That says the local journal itself, and holds when the remote's tags no longer tell it: they go with the first writes after its promotion where
+ * this site has not followed it from the beginning.
+ *
+ * @param local the local journal's newest tag
+ */
+export function demotionReplayed(local: NumberedTag, reader: Reader | undefined, remoteImageId: string): boolean {
+  if (!isDemotionHere(local.data) || reader?.imageId !== remoteImageId || !reader.replaying) return false
+  return reader.committedTag !== undefined && reader.committedTag >= local.tid
 }
 
 function isPromotionAfter(remote: TagData, demotion: bigint): boolean {
