@@ -7,7 +7,7 @@ import { createSnapshotHere } from '../../rbd/operations/snapshot-create.ts'
 import { removeSnapshotHere } from '../../rbd/operations/snapshot-remove.ts'
 import type { SnapshotChanges } from '../snapshot/snapshot-map.ts'
 import type { ImageContext } from '../image-context.ts'
-import { GIVEN_UP_PREFIX, isGivenUp } from './given-up.ts'
+import { GIVEN_UP_PREFIX, isGivenUp } from '../../rbd/mirror/given-up.ts'
 
 export interface KeptSnapshots extends SnapshotChanges {
   /** the newest remote snapshot whose local counterpart stays; 0 for none */

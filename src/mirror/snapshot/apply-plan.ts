@@ -1,7 +1,7 @@
 import type { SnapId } from '../../rados/io-ctx.ts'
 import { FEATURES_IMPLICIT_ENABLE } from '../../rbd/features.ts'
 import type { ImageHeader } from '../../rbd/header.ts'
-import { isGivenUp } from '../resync/given-up.ts'
+import { isGivenUp } from '../../rbd/mirror/given-up.ts'
 import type { ImageState } from '../../rbd/mirror/image-state.ts'
 import { metadataChanges, type MetadataChanges } from '../../rbd/operations/metadata.ts'
 

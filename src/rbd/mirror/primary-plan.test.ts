@@ -3,7 +3,9 @@ import type { MirrorSnapshotNamespace } from '../../cls/rbd/types.ts'
 import { NO_SNAP } from '../../rados/io-ctx.ts'
 import { zeroTime } from '../../encoding/codec.ts'
 import type { ImageSnapshot } from '../header.ts'
-import { nextUnlink, planPromotion, primarySnapshotRefusal } from './primary-plan.ts'
+import { GIVEN_UP_PREFIX } from './given-up.ts'
+import { READS_AS_SYNCED } from './mirror-snapshot.ts'
+import { nextUnlink, planPromotion, primarySnapshotRefusal, unsyncedSnapshots } from './primary-plan.ts'
 
 type Short = 'primary' | 'demoted' | 'replica' | 'partial' | 'replica-demoted' | 'partial-demoted' | 'orphan' | 'user'
 
@@ -48,7 +50,32 @@ describe('what a promotion has to do', () => {
     [['partial-demoted'], { type: 'refuse', reason: 'cannot rollback' }],
     [['partial'], { type: 'refuse', reason: 'cannot rollback' }],
     [['user', 'partial'], { type: 'refuse', reason: 'cannot rollback' }],
-  ])('%j', (shorts, plan) => expect(planPromotion(snapshots(...shorts))).toEqual(plan))
+  ])('%j', (shorts, plan) => expect(planPromotion(snapshots(...shorts), 0)).toEqual(plan))
+
+  it('goes back to a snapshot of another size than the head, unless that reads as the head did before', () => {
+    const [synced] = snapshots('replica')
+    const reading = { ...synced!, namespace: { ...(synced!.namespace as MirrorSnapshotNamespace), lastCopiedObjectNumber: READS_AS_SYNCED } }
+    expect(planPromotion([reading], 1)).toEqual({ type: 'forcePromote', orphaned: false, rollBackTo: 1n })
+    expect(planPromotion([synced!], 1)).toEqual({ type: 'forcePromote', orphaned: false, rollBackTo: undefined })
+    expect(planPromotion(snapshots('demoted', 'orphan'), 1)).toEqual({ type: 'forcePromote', orphaned: true, rollBackTo: 1n })
+  })
+
+  it.each<[Short[], number | undefined, number[]]>([
+    [['user', 'replica', 'user'], undefined, [3]],
+    [['user', 'replica', 'user', 'orphan'], undefined, [3]],
+    [['replica', 'user', 'partial', 'orphan'], 1, [2]],
+    [['demoted', 'user', 'partial'], 1, [2]],
+    [['demoted', 'user', 'orphan'], undefined, []],
+  ])('%j rolled back to %s: removes the user snapshots %j', (shorts, rollBackTo, removed) => {
+    const plan = { type: 'forcePromote' as const, orphaned: false, rollBackTo: rollBackTo === undefined ? undefined : BigInt(rollBackTo) }
+    expect(unsyncedSnapshots(snapshots(...shorts), plan).map(({ id }) => Number(id))).toEqual(removed)
+  })
+
+  it('leaves what a resync has kept', () => {
+    const [kept, ...others] = snapshots('demoted', 'partial', 'user')
+    const named = { ...kept!, name: `${GIVEN_UP_PREFIX}now` }
+    expect(unsyncedSnapshots([named, ...others], { type: 'forcePromote', orphaned: false, rollBackTo: 1n })).toEqual([])
+  })
 })
 
 describe('whether the head may get a primary snapshot', () => {

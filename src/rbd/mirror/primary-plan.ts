@@ -1,6 +1,7 @@
 import type { SnapId } from '../../rados/io-ctx.ts'
 import type { ImageSnapshot } from '../header.ts'
-import { isDemoted, isMirrorSnapshot, isNonPrimary, isOrphan, mirrorSnapshots, type MirrorSnapshot } from './mirror-snapshot.ts'
+import { isGivenUp } from './given-up.ts'
+import { isDemoted, isMirrorSnapshot, isNonPrimary, isOrphan, mirrorSnapshots, readsAsSynced, type MirrorSnapshot } from './mirror-snapshot.ts'
 
 /** What has to come before a promotion's primary snapshot. */
 export type PromotionPlan =
@@ -12,20 +13,33 @@ export type PromotionPlan =
 
 /**
  * What a promotion of an image of snapshot mode has to do (librbd/mirror/snapshot/Utils.cc, can_create_primary_snapshot). The copy of a primary's last
- * snapshot, with which it was demoted, has to be as complete as any other; librbd takes it as it is.
+ * snapshot, with which it was demoted, has to be as complete as any other; librbd takes it as it is. A sync that has just begun has nothing but the
+ * head's size changed, before it makes its own snapshot: that is gone back from too.
+ *
+ * @param headSize bytes
  */
-export function planPromotion(snapshots: readonly ImageSnapshot[]): PromotionPlan {
+export function planPromotion(snapshots: readonly ImageSnapshot[], headSize: number): PromotionPlan {
   const ascending = mirrorSnapshots(snapshots)
   // an earlier attempt may have ended before it had rolled back
   const synced = ascending.slice(0, ascending.findLastIndex(({ namespace }) => !isOrphan(namespace)) + 1)
   const orphaned = synced.length < ascending.length
   const newest = synced.at(-1)
-  if (!newest || (newest.namespace.state !== 'non-primary' && isWhole(newest))) {
-    return orphaned ? { type: 'forcePromote', orphaned, rollBackTo: undefined } : { type: 'promote' }
+  if (!newest || isWhole(newest)) {
+    const followsNobody = newest?.namespace.state !== 'non-primary'
+    if (followsNobody && !orphaned) return { type: 'promote' }
+    const resized = newest && headSize !== newest.size && (!isNonPrimary(newest.namespace) || readsAsSynced(newest.namespace))
+    return { type: 'forcePromote', orphaned, rollBackTo: resized ? newest.id : undefined }
   }
-  if (isWhole(newest)) return { type: 'forcePromote', orphaned, rollBackTo: undefined }
   const before = synced.slice(0, -1).findLast(isWhole)
   return before ? { type: 'forcePromote', orphaned, rollBackTo: before.id } : { type: 'refuse', reason: 'cannot rollback' }
+}
+
+/** User snapshots that an unfinished sync has made, when a forced promotion gives it up: their contents are not what the primary's are. */
+export function unsyncedSnapshots(snapshots: readonly ImageSnapshot[], { rollBackTo }: Extract<PromotionPlan, { type: 'forcePromote' }>): ImageSnapshot[] {
+  const newest = mirrorSnapshots(snapshots).findLast(({ namespace }) => !isOrphan(namespace))
+  const kept = rollBackTo ?? (newest && isNonPrimary(newest.namespace) ? newest.id : undefined)
+  if (kept === undefined) return []
+  return snapshots.filter((snapshot) => snapshot.id > kept && snapshot.namespace.type === 'user' && !isGivenUp(snapshot))
 }
 
 function isWhole({ namespace }: MirrorSnapshot): boolean {

@@ -2,18 +2,21 @@ import { setFeatures } from '../../cls/rbd/client.ts'
 import { Notifier } from '../../base/notifier.ts'
 import { errnoText } from '../../rados/errno-text.ts'
 import { Errno, isErrno } from '../../rados/errors.ts'
-import { NO_SNAP, type SnapId } from '../../rados/io-ctx.ts'
+import { NO_SNAP } from '../../rados/io-ctx.ts'
 import { FEATURE_NON_PRIMARY, hasFeature } from '../features.ts'
+import type { ImageHeader } from '../header.ts'
 import type { Image } from '../image.ts'
 import { ImageJournal } from '../journal/image-journal.ts'
 import { RBD_MIRRORING } from '../names.ts'
 import { operationError } from '../operations/invoke.ts'
 import { createSnapshot } from '../operations/snapshot-create.ts'
+import { unprotectSnapshotHere } from '../operations/snapshot-edit.ts'
+import { removeSnapshotHere } from '../operations/snapshot-remove.ts'
 import { rollBackSnapshotHere } from '../operations/snapshot-rollback.ts'
 import { journalOptionsOf } from './journal-switch.ts'
 import { loadMirrorInfo } from './mirror-info.ts'
 import { nonPrimarySnapshotName } from './non-primary-snapshot.ts'
-import { planPromotion, type PromotionPlan } from './primary-plan.ts'
+import { planPromotion, unsyncedSnapshots, type PromotionPlan } from './primary-plan.ts'
 import { createPrimarySnapshot } from './primary-snapshot.ts'
 import { explained, Refusal } from './refusal.ts'
 
@@ -41,7 +44,7 @@ export async function promoteImage(image: Image, force: boolean, signal?: AbortS
       if (info.image.state !== 'enabled') throw refuse(Errno.EINVAL, 'mirroring is not currently enabled')
       if (info.promotion.state === 'primary' && hasFeature(image.header.features, FEATURE_NON_PRIMARY)) return makeWritable(image)
       if (info.promotion.state === 'primary') throw refuse(Errno.EINVAL, 'image is already primary')
-      const unfinished = info.image.mode === 'snapshot' && planPromotion(image.header.snapshots).type !== 'promote'
+      const unfinished = info.image.mode === 'snapshot' && planPromotion(image.header.snapshots, image.header.size).type !== 'promote'
       if ((info.promotion.state === 'non-primary' || unfinished) && !force) {
         throw refuse(Errno.EBUSY, 'image is primary within a remote cluster or demotion is not propagated yet')
       }
@@ -65,16 +68,17 @@ export async function promoteJournal(image: Image, unlinkable: boolean): Promise
 /**
  * librbd/mirror/snapshot/PromoteRequest.cc:
  *
- *     follows nobody ───────────────────────────────────────────────────────────→ primary snapshot → writable
- *     else orphan snapshot → daemons let go → lock → roll back an unfinished sync ─┘
+ *     follows nobody ──────────────────────────────────────────────────────────────────────────────────────→ primary snapshot → writable
+ *     else orphan snapshot → daemons let go → lock → roll back an unfinished sync, remove its user snapshots ─┘
  */
 export async function promoteSnapshotImage(image: Image, globalImageId: string, signal?: AbortSignal): Promise<void> {
-  const possible = (plan: PromotionPlan) => {
+  const possible = ({ snapshots, size }: ImageHeader) => {
+    const plan: PromotionPlan = planPromotion(snapshots, size)
     if (plan.type !== 'refuse') return plan
     const lines = [`librbd::mirror::snapshot::util:  can_create_primary_snapshot: ${plan.reason}`, 'librbd::mirror::snapshot::PromoteRequest: send: cannot promote']
     throw new Refusal(Errno.EINVAL, lines, image)
   }
-  const plan = possible(planPromotion((await image.refreshIfNeeded()).snapshots))
+  const plan = possible(await image.refreshIfNeeded())
   const finish = async () => {
     await createPrimarySnapshot(image, { globalImageId, force: true, withoutPeers: true, quiesce: 'skip', signal })
     await makeWritable(image)
@@ -84,8 +88,8 @@ export async function promoteSnapshotImage(image: Image, globalImageId: string, 
   await waitUntilReleased(image, signal)
   await locked(image, signal, async () => {
     // the daemon may have completed its sync before it let go, and pruned what was to be gone back to
-    const now = possible(planPromotion((await image.refresh()).snapshots))
-    if (now.type === 'forcePromote' && now.rollBackTo !== undefined) await rollBack(image, now.rollBackTo)
+    const now = possible(await image.refresh())
+    if (now.type === 'forcePromote') await giveUpSync(image, now)
     await finish()
   })
 }
@@ -161,7 +165,14 @@ async function locked(image: Image, signal: AbortSignal | undefined, task: () =>
   }
 }
 
-function rollBack(image: Image, snapId: SnapId): Promise<void> {
-  const roll = () => rollBackSnapshotHere(image, snapId)
-  return image.usesLock && image.lock ? image.lock.use(roll) : roll()
+async function giveUpSync(image: Image, plan: Extract<PromotionPlan, { type: 'forcePromote' }>): Promise<void> {
+  const giveUp = async () => {
+    const unsynced = unsyncedSnapshots(image.header.snapshots, plan)
+    if (plan.rollBackTo !== undefined) await rollBackSnapshotHere(image, plan.rollBackTo)
+    for (const { id, protection } of unsynced) {
+      if (protection !== 'unprotected') await unprotectSnapshotHere(image, id)
+      await removeSnapshotHere(image, id)
+    }
+  }
+  await (image.usesLock && image.lock ? image.lock.use(giveUp) : giveUp())
 }

@@ -87,6 +87,7 @@ async function dropParentReference(image: Image, snapshot: ImageSnapshot): Promi
   await detachFromParent(image, parent)
 }
 
+/** Also of one whose removal was cut short when it was in the trash already. */
 function hasImageState(namespace: SnapshotNamespace): boolean {
-  return namespace.type === 'mirror' && !isOrphan(namespace)
+  return namespace.type === 'trash' ? namespace.originalType === 'mirror' : namespace.type === 'mirror' && !isOrphan(namespace)
 }

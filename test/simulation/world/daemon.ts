@@ -1,4 +1,6 @@
 import { Cancelled } from '../../../src/base/cancelled.ts'
+import { Options } from '../../../src/config/options.ts'
+import { mirrorOptions } from '../../../src/daemon/mirror-options.ts'
 import { bootstrap } from '../../../src/mirror/bootstrap/bootstrap.ts'
 import { MirrorDaemon } from '../../../src/mirror/mirror-daemon.ts'
 import type { MirrorOptions } from '../../../src/mirror/options.ts'
@@ -9,29 +11,7 @@ import type { Site } from './site.ts'
 import type { World } from './world.ts'
 
 /** Ceph's defaults */
-export const MIRROR_OPTIONS: MirrorOptions = {
-  concurrentImageSyncs: 5,
-  concurrentImageDeletions: 1,
-  poolReplayersRefreshInterval: 30,
-  deleteRetryInterval: 30,
-  imageStateCheckInterval: 30,
-  leaderHeartbeatInterval: 5,
-  leaderMaxMissedHeartbeats: 2,
-  leaderMaxAcquireAttemptsBeforeBreak: 3,
-  journalCommitAge: 5,
-  journalPollAge: 5,
-  mirroringDeleteDelay: 0,
-  mirroringReplayDelay: 0,
-  mirroringResyncAfterDisconnect: false,
-  mirroringMaxMirroringSnapshots: 5,
-  defaultDataPool: '',
-  concurrentManagementOps: 10,
-  resyncMode: 'delta',
-  resyncKeepSnapshot: false,
-  verifyInterval: 0,
-  verifyBytesPerSecond: 0,
-  blocklistExpireSeconds: 0,
-}
+const DEFAULTS: MirrorOptions = { ...mirrorOptions(new Options('simulated', 'client.admin')) }
 
 /** A mirroring daemon of one site, started and killed at will. */
 export class Daemon {
@@ -39,13 +19,16 @@ export class Daemon {
   private stopping: AbortController | undefined
   private ended: Promise<void> = Promise.resolve()
   private starts = 0
+  private readonly options: MirrorOptions
 
   constructor(
     private readonly world: World,
     readonly site: Site,
+    options: Partial<MirrorOptions> = {},
     readonly name = `daemon-${site.name.at(-1)}`,
-    private readonly options: MirrorOptions = MIRROR_OPTIONS,
-  ) {}
+  ) {
+    this.options = { ...DEFAULTS, ...options }
+  }
 
   start(): void {
     if (this.process) throw new Error(`${this.name} is running already`)

@@ -1,4 +1,4 @@
-import type { ImageSnapshot } from '../../rbd/header.ts'
+import type { ImageSnapshot } from '../header.ts'
 
 /** Begins the names of user snapshots that keep what a resync has given up (`rbd_mirror_resync_keep_snapshot`); replication leaves them alone. */
 export const GIVEN_UP_PREFIX = 'rbd-mirror-given-up-'
