@@ -5,6 +5,10 @@ import { Scene } from './scene.ts'
 const SEED = 7
 const verbose = process.env['SIMULATION_VERBOSE'] !== undefined
 const only = process.env['SIMULATION_CRASH_AT']
+/** Every operation, or every so many where time is short. */
+const stride = (usual: number) => (process.env['SIMULATION_EVERY_OPERATION'] === undefined && only === undefined ? usual : 1)
+/** Number of an operation of the sync at which some objects have been copied and nothing is noted of it. */
+const MID_COPY = 70
 
 /** Up to the moment before the second sync: the replica is complete, the primary has new data, a user snapshot and another size. */
 async function beforeSync(scene: Scene): Promise<void> {
@@ -20,17 +24,34 @@ async function beforeSync(scene: Scene): Promise<void> {
   await scene.command('resize', operators.a.resize('image', 57_344))
 }
 
-/** Makes a mirror-snapshot; site B's daemon dies at its operation number `at` from then on. Returns how many it began while it lived. */
-async function crashAt(scene: Scene, at: number): Promise<number> {
-  const { world, operators, daemons } = scene
+/** Site B's daemon dies at its operation number `at` from now on. Returns how many it has begun when asked. */
+function armCrash({ world, daemons }: Scene, at: number): () => number {
   let operations = 0
   const victim = daemons.b.process
   world.operationListeners.push(({ process }) => {
     if (process === victim && operations++ === at) daemons.b.kill()
   })
-  await scene.command('mirror-snapshot', operators.a.snapshot('image'))
-  await world.run(3_000)
-  return operations
+  return () => operations
+}
+
+/** Makes a mirror-snapshot; site B's daemon dies at its operation number `at` from then on. Returns how many it began while it lived. */
+async function crashAt(scene: Scene, at: number): Promise<number> {
+  const operations = armCrash(scene, at)
+  await scene.command('mirror-snapshot', scene.operators.a.snapshot('image'))
+  await scene.world.run(3_000)
+  return operations()
+}
+
+async function expectLastCompleteState(scene: Scene): Promise<void> {
+  const { world, operators, replicas } = scene
+  const { b } = world.sites
+  const id = (await findImage(b, 'image'))!
+  const complete = replicas.lastComplete(b, id)!
+  await scene.command('force-promote', operators.b.promote('image', true))
+  expect(difference(complete.content, await scene.content(b, id))).toBeUndefined()
+  const users = await b.look(id, async ({ header }) => header.snapshots.filter(({ namespace }) => namespace.type === 'user').map(({ name }) => name))
+  expect(users).toEqual(complete.userSnapshots)
+  await scene.write(b, 'image', 300)
 }
 
 /** Of a sync that nothing disturbs. */
@@ -44,45 +65,51 @@ async function operationsOfSync(): Promise<number> {
   return operations
 }
 
-async function forEachOperation(play: (scene: Scene, at: number) => Promise<void>): Promise<number> {
-  const count = await operationsOfSync()
+async function forEachOperation(from: number, count: number, stride: number, play: (scene: Scene, at: number) => Promise<void>): Promise<void> {
   const failures: string[] = []
-  for (let at = 0; at < count; at++) {
+  for (let at = from; at < count; at += stride) {
     if (only !== undefined && Number(only) !== at) continue
     await Scene.play(SEED, (scene) => play(scene, at), { verbose }).catch((error: unknown) => {
       failures.push(`at operation ${at}: ${(error as Error).message}${verbose ? (error as Error).stack : ''}`)
     })
   }
   expect(failures).toEqual([])
-  return count
 }
+
+/** Of a restarted daemon: what it does before it leads, and some of what follows. */
+const AFTER_RESTART = { from: 20, to: 260 }
 
 describe('a daemon that dies at any operation of a snapshot sync', () => {
   it('goes on where it was when it is started again', async () => {
-    const count = await forEachOperation(async (scene, at) => {
+    const count = await operationsOfSync()
+    expect(count).toBeGreaterThan(40)
+    await forEachOperation(0, count, stride(4), async (scene, at) => {
       await beforeSync(scene)
       await crashAt(scene, at)
       scene.daemons.b.start()
       await scene.converge(scene.world.sites.a, 'image')
       await scene.checkLeftovers()
     })
-    expect(count).toBeGreaterThan(40)
   })
 
   it('leaves exactly the last complete state to a forced promotion', async () => {
-    await forEachOperation(async (scene, at) => {
-      const { world, operators, replicas } = scene
-      const { b } = world.sites
+    await forEachOperation(0, await operationsOfSync(), stride(2), async (scene, at) => {
       await beforeSync(scene)
       await crashAt(scene, at)
-      const id = (await findImage(b, 'image'))!
-      const complete = replicas.lastComplete(b, id)!
-      await scene.command('force-promote', operators.b.promote('image', true))
-      const content = await scene.content(b, id)
-      expect(difference(complete.content, content)).toBeUndefined()
-      const users = await b.look(id, async ({ header }) => header.snapshots.filter(({ namespace }) => namespace.type === 'user').map(({ name }) => name))
-      expect(users).toEqual(complete.userSnapshots)
-      await scene.write(b, 'image', 300)
+      await expectLastCompleteState(scene)
+    })
+  })
+
+  it('leaves it also when it dies again after it was started again', async () => {
+    await forEachOperation(AFTER_RESTART.from, AFTER_RESTART.to, stride(6), async (scene, at) => {
+      const { world, daemons } = scene
+      await beforeSync(scene)
+      await crashAt(scene, MID_COPY)
+      daemons.b.start()
+      armCrash(scene, at)
+      await world.run(90_000)
+      daemons.b.kill()
+      await expectLastCompleteState(scene)
     })
   })
 })

@@ -94,11 +94,15 @@ describe('planNext', () => {
     ['the base has gone, an older one is there', [replica(15, 5)], [primary(4), primary(6)], 'sync 4→6'],
     ['the base has gone', [replica(15, 5)], [primary(6)], 'sync baseLost→6'],
     ['the base has gone and there is nothing new', [replica(15, 5)], [], 'idle'],
-    ['a sync without an object copied', [replica(15, 5), copying(16, 6, 0)], [primary(5), primary(6)], 'tidy prune 16 unlink '],
+    ['a sync without an object copied', [replica(15, 5), copying(16, 6, 0)], [primary(5), primary(6)], 'sync 5→6'],
     ['a first sync without an object copied', [copying(16, 6, 0)], [primary(6)], 'resume 16: 0→6'],
     ['a first sync under way', [copying(16, 6, 7)], [primary(6), primary(7)], 'resume 16: 0→6'],
     ['a delta under way', [replica(15, 5), copying(16, 6, 7)], [primary(5), primary(6), primary(7)], 'resume 16: 5→6'],
-    ['a sync whose target has gone', [replica(15, 5), copying(16, 6, 7)], [primary(5), primary(7)], 'tidy prune 16 unlink '],
+    ['a sync whose target has gone', [replica(15, 5), copying(16, 6, 7)], [primary(5), primary(7)], 'sync 5→7'],
+    ['the same, nothing to sync', [replica(15, 5), copying(16, 6, 7)], [primary(5)], 'idle'],
+    ['a sync begun anew', [replica(15, 5), copying(16, 6, 7), copying(17, 7, 7)], [primary(5), primary(7)], 'resume 17: 5→7'],
+    ['a sync begun anew, and finished', [replica(15, 5), copying(16, 6, 7), replica(17, 7)], [primary(5), primary(7)], 'tidy prune 15,16 unlink 5'],
+    ['a sync that the C++ daemon has begun', [replica(15, 5, { lastCopiedObjectNumber: 32 }), copying(16, 6, 0)], [primary(5), primary(6)], 'sync 5→6'],
     ['a first sync whose target has gone', [copying(16, 6, 7)], [primary(7)], 'startOver'],
     ['what was synced by the C++ daemon', [replica(15, 5, { lastCopiedObjectNumber: 32 })], [primary(5), primary(6)], 'checkpoint 15'],
     ['the same, nothing to sync', [replica(15, 5, { lastCopiedObjectNumber: 32 })], [primary(5)], 'idle'],
@@ -157,7 +161,7 @@ describe('planNext', () => {
       ['of a promoted image', [snapshot(15, {})], [primary(5)], 'localPromoted'],
       ['of an image that is being promoted', [orphan(15)], [primary(5)], 'orphan'],
       ['of a split-brained image', [replica(13, 4), orphan(14), demotion], [primary(4), primary(6)], 'sync resync→6'],
-      ['begun anew after a crash', [demotion, copying(16, 6, 7)], [primary(6)], 'tidy prune 16 unlink '],
+      ['begun anew after a crash', [demotion, copying(16, 6, 7)], [primary(6)], 'sync resync→6'],
       ['of a healthy replica', [replica(15, 5)], [primary(5)], 'sync resync→5'],
       ['of what the C++ daemon has synced', [replica(15, 5, { lastCopiedObjectNumber: 3 })], [primary(5)], 'checkpoint 15'],
       ['of the replica of somebody else', [replica(15, 5, { primaryMirrorUuid: 'x' })], [primary(5)], 'sync resync→5'],
@@ -178,7 +182,7 @@ describe('planNext', () => {
   describe('a replica whose base the primary has removed', () => {
     it('is no split-brain: it is compared', () => expect(short(plan([replica(15, 5)], [primary(6), primary(7)]))).toBe('sync baseLost→7'))
     it('waits for a snapshot', () => expect(short(plan([replica(15, 5)], [snapshot(6, {})]))).toBe('idle'))
-    it('begins anew after a crash', () => expect(short(plan([replica(15, 5), copying(16, 6, 3)], [primary(6)]))).toBe('tidy prune 16 unlink '))
+    it('begins anew after a crash', () => expect(short(plan([replica(15, 5), copying(16, 6, 3)], [primary(6)]))).toBe('sync baseLost→6'))
   })
 })
 
@@ -249,11 +253,18 @@ describe('any state', () => {
       if (step.base.localSnapId === 0n) demand(!local.some(({ namespace }) => namespace.complete && !isOrphan(namespace)), 'nothing known is forgotten')
       demand(newest?.namespace.state !== 'primary' && !(newest && isOrphan(newest.namespace)), 'a promoted image is not written')
       if (step.type === 'resume') demand(step.into === newest && step.to.id === step.into.namespace.primarySnapId, 'resumes towards the same snapshot')
-      else demand(!newest || newest.namespace.complete, 'no sync over an unfinished one')
+      else if (newest && !newest.namespace.complete) {
+        const { lastCopiedObjectNumber, primarySnapId } = newest.namespace
+        const target = remote.find(({ id }) => id === primarySnapId)
+        const resumable = lastCopiedObjectNumber > 0 && target?.namespace.complete && isPrimary(target.namespace) && target.id > step.base.remoteSnapId
+        demand(compares || !resumable, 'what can be gone on with is')
+        demand(local0 !== undefined, 'what a promotion can go back to stays')
+      }
     }
     if (step.type === 'tidy') {
       demand(step.prune.length + step.unlink.length > 0, 'something to tidy')
       const whole = local.findLast(({ namespace }) => namespace.complete && !isOrphan(namespace))
+      demand(!whole || !newest || newest.namespace.complete || !step.prune.includes(newest), 'as long as data of an unfinished sync may be there, its snapshot says so')
       for (const pruned of step.prune) {
         demand(isNonPrimary(pruned.namespace) && pruned !== whole, 'prunes replicas only, never the base')
       }
@@ -288,7 +299,9 @@ describe('any state', () => {
           )
           break
         default:
-          if (step.type === 'idle' && local.filter(({ namespace }) => isNonPrimary(namespace)).length > 1) throw new Error('not tidy')
+          if (step.type === 'idle' && local.filter((snap) => isNonPrimary(snap.namespace) && (snap.namespace.complete || snap !== local.at(-1))).length > 1) {
+            throw new Error('not tidy')
+          }
           return
       }
     }

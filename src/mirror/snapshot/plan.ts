@@ -66,7 +66,8 @@ export const MAX_UNTIDY = 4
  * - an orphan or a primary snapshot is seen also behind an incomplete one, so that a forced promotion in mid-sync is not ignored;
  * - the newest remote snapshot that is sure to stay is synced, not each one in turn;
  * - an incomplete non-primary snapshot at the remote proves no common state;
- * - a sync whose target is gone is replaced by one to the newest snapshot, never continued towards another one;
+ * - a sync whose target is gone is replaced by one to the newest snapshot, never continued towards another one; its unfinished snapshot goes after
+ *   the new sync has begun;
  * - a replica that was never promoted has nothing of its own: when the primary has removed the snapshot that it was synced to, that is no
  *   split-brain, they are compared;
  * - a promotion goes before a resync, and a resync never begins before the remote can give what is given up here.
@@ -86,11 +87,17 @@ function planResync(observation: Observation): Step {
 
 /** What a comparison has begun with is made anew after a crash: what it has copied is found to be equal then. */
 function compared(observation: Observation, compares: 'resync' | 'baseLost', to: MirrorSnapshot, pending: number): Step {
+  const { local } = observation
   const { inProgress, complete } = localSituation(observation)
-  if (inProgress) return tidy([inProgress], [])
-  if (complete && isNonPrimary(complete.namespace) && !readsAsSynced(complete.namespace)) return { type: 'checkpoint', snapshot: complete }
-  const base = { remoteSnapId: 0n, localSnapId: observation.local.at(-1)?.id ?? 0n, afterDemotion: false }
+  if (inProgress && !complete) return tidy([inProgress], [])
+  if (!inProgress && lacksCheckpoint(complete)) return { type: 'checkpoint', snapshot: complete }
+  const base = { remoteSnapId: 0n, localSnapId: local.findLast((snapshot) => snapshot !== inProgress)?.id ?? 0n, afterDemotion: false }
   return { type: 'sync', base, to, copies: true, pending, compares }
+}
+
+/** Only as long as the head reads as it does. */
+function lacksCheckpoint(complete: MirrorSnapshot | undefined): complete is MirrorSnapshot {
+  return complete !== undefined && isNonPrimary(complete.namespace) && !readsAsSynced(complete.namespace)
 }
 
 /** Whether a sync under way has to end because of what happened to the local image. */
@@ -129,44 +136,43 @@ function localSituation({ local }: Observation): LocalSituation {
 }
 
 function planWithLocal(observation: Observation): Step {
-  const situation = localSituation(observation)
-  const { inProgress, complete, prunable } = situation
-
-  // before its first object is copied an incomplete snapshot may lack its image state or object map
-  if (inProgress && complete && inProgress.namespace.lastCopiedObjectNumber === 0) return tidy([inProgress], [])
-
+  const { inProgress, complete, prunable } = localSituation(observation)
   const base = findBase(observation, complete)
   const unlinkable = linked(observation).filter(({ id }) => id < synced(base, complete))
   const untidy = prunable.length + unlinkable.length
   const chores = untidy > 0 ? tidy(prunable, unlinkable) : undefined
   if (base === 'diverged') return { type: 'splitBrain', reason: 'split-brain' }
-  if (base === 'lost') return planWithoutBase(observation, situation) ?? chores ?? rest(observation)
+  if (base === 'lost') return planWithoutBase(observation, complete!) ?? chores ?? rest(observation)
   if (base === 'unknown') return chores ?? rest(observation)
   if (chores && untidy > MAX_UNTIDY) return chores
 
   const pending = candidates(observation, complete, base)
-  if (inProgress) return planResume(observation, situation, base, inProgress, pending.length)
+  const resumed = inProgress && planResume(observation, complete, base, inProgress, pending.length)
+  if (resumed) return resumed
   const to = target(observation, pending)
   if (!to) return chores ?? rest(observation)
-  if (complete && isNonPrimary(complete.namespace) && !readsAsSynced(complete.namespace)) return { type: 'checkpoint', snapshot: complete }
+  if (!inProgress && lacksCheckpoint(complete)) return { type: 'checkpoint', snapshot: complete }
   return { type: 'sync', base, to, copies: copies(base, to), pending: pending.length }
 }
 
-function planWithoutBase(observation: Observation, { inProgress, complete }: LocalSituation): Step | undefined {
-  if (inProgress) return tidy([inProgress], [])
-  const { primarySnapId } = complete!.namespace
+function planWithoutBase(observation: Observation, { namespace: { primarySnapId } }: MirrorSnapshot): Step | undefined {
   const pending = linked(observation).filter(({ id, namespace }) => isPrimary(namespace) && id > primarySnapId && !observation.passedOver?.has(id))
   const to = target(observation, pending)
   return to && compared(observation, 'baseLost', to, pending.length)
 }
 
-function planResume({ remote }: Observation, { complete }: LocalSituation, base: Base, into: MirrorSnapshot, pending: number): Step {
+/**
+ * Undefined: a sync is begun anew, from the last complete state, since what was copied lies between that and whatever the remote has now. The
+ * unfinished snapshot stays until the new sync has made its own: as long as the head may have some of its data, a promotion has to roll back.
+ */
+function planResume({ remote }: Observation, complete: MirrorSnapshot | undefined, base: Base, into: MirrorSnapshot, pending: number): Step | undefined {
+  // before its first object is copied an incomplete snapshot may lack its image state or object map
+  if (complete && into.namespace.lastCopiedObjectNumber === 0) return undefined
   const to = remote.find(({ id }) => id === into.namespace.primarySnapId)
   if (to && isPrimary(to.namespace) && to.namespace.complete && to.id > base.remoteSnapId) {
     return { type: 'resume', base, to, into, copies: copies(base, to), pending: Math.max(1, pending) }
   }
-  // what was copied so far lies between the base and whatever the remote has now: a delta from the base covers it
-  return complete ? tidy([into], []) : { type: 'startOver' }
+  return complete ? undefined : { type: 'startOver' }
 }
 
 /**
