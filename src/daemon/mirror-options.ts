@@ -28,6 +28,18 @@ export function mirrorOptions(options: Options): MirrorOptions {
     get leaderMaxAcquireAttemptsBeforeBreak() {
       return options.get('rbd_mirror_leader_max_acquire_attempts_before_break')
     },
+    get imagePolicyType() {
+      return options.get('rbd_mirror_image_policy_type')
+    },
+    get imagePolicyMigrationThrottle() {
+      return options.get('rbd_mirror_image_policy_migration_throttle')
+    },
+    get imagePolicyUpdateThrottleInterval() {
+      return options.get('rbd_mirror_image_policy_update_throttle_interval')
+    },
+    get imagePolicyRebalanceTimeout() {
+      return options.get('rbd_mirror_image_policy_rebalance_timeout')
+    },
     get journalCommitAge() {
       return options.get('rbd_mirror_journal_commit_age')
     },

@@ -1,4 +1,3 @@
-import type PQueue from 'p-queue'
 import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import type { MemoryShare } from '../base/memory-share.ts'
@@ -10,6 +9,7 @@ import type { Cluster } from '../rados/cluster.ts'
 import type { IoCtx, SnapId } from '../rados/io-ctx.ts'
 import type { BufferPool } from '../rbd/data/buffer-pool.ts'
 import type { Bandwidth } from './bandwidth.ts'
+import type { SyncSlot } from './instances/sync-slots.ts'
 import type { MirrorOptions } from './options.ts'
 
 /** One side of a mirrored image. The io context is shared: whoever needs a snapshot or snap context of its own duplicates it. */
@@ -42,8 +42,8 @@ export interface SnapIds {
 
 /** What all images of the daemon share. */
 export interface SharedLimits {
-  /** image syncs that run at once (`rbd_mirror_concurrent_image_syncs`) */
-  readonly imageSyncs: PQueue
+  /** image syncs that run at once (`rbd_mirror_concurrent_image_syncs`): a task begins when it is its turn */
+  readonly imageSyncs: SyncSlot
   /** bytes in flight of all copies and replays of the daemon */
   readonly byteBudget: Semaphore
   /** large buffers for data on its way, kept for reuse */

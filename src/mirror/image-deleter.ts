@@ -1,13 +1,16 @@
 import { isCancelled } from '../base/cancelled.ts'
 import type { Log } from '../base/log.ts'
 import { Notifier } from '../base/notifier.ts'
-import { mirrorImageGet, mirrorImageGetImageId, mirrorImageMapRemove, mirrorImageRemove, mirrorImageSet } from '../cls/rbd/mirror-client.ts'
+import { Scope } from '../base/scope.ts'
+import { untilAborted } from '../base/until-aborted.ts'
+import { mirrorImageGet, mirrorImageGetImageId, mirrorImageRemove, mirrorImageSet } from '../cls/rbd/mirror-client.ts'
 import type { MirrorImageState } from '../cls/rbd/mirror-types.ts'
 import { dirGetName } from '../cls/rbd/client.ts'
 import { utimeFromMs, utimeToMs } from '../encoding/codec.ts'
 import { EBLOCKLISTED, Errno, isErrno, RadosError } from '../rados/errors.ts'
 import type { IoCtx } from '../rados/io-ctx.ts'
-import { RBD_DIRECTORY, RBD_MIRROR_LEADER, RBD_MIRRORING } from '../rbd/names.ts'
+import { WriteOperation } from '../rados/operation.ts'
+import { RBD_DIRECTORY, RBD_MIRRORING, RBD_TRASH } from '../rbd/names.ts'
 import { createImageJournal, loadOwnership } from '../rbd/journal/image-journal.ts'
 import { LOCAL_MIRROR_UUID } from '../rbd/journal/tag-data.ts'
 import { loadMirrorInfo } from '../rbd/mirror/mirror-info.ts'
@@ -16,10 +19,11 @@ import { findInTrash, listTrash, moveToTrash } from '../rbd/trash.ts'
 import { DeletionQueue, type Deletion } from './deletion-queue.ts'
 import type { PoolContext } from './pool-context.ts'
 import { removeTrashedImage } from './trash-operations.ts'
+import { keepWatch } from './watch-keeper.ts'
 
 /** An image that somebody has open, or whose snapshot a clone still uses, is tried again soon. */
 const BUSY_RETRY_MS = 1_000
-/** How often the trash is listed for images that another daemon put there. */
+/** How often the trash is listed, in case a notification was lost. */
 const RELIST_MS = 60_000
 
 /** The local image is primary, or has lost its primary without a resync being asked for: it is not for mirroring to delete. */
@@ -39,6 +43,8 @@ export class NotDeletable extends Error {
 export class ImageDeleter {
   private readonly queue = new DeletionQueue()
   private readonly notifier = new Notifier()
+  /** monotonic: when the trash is listed again, whatever was heard of it */
+  private relistAt = 0
 
   constructor(
     private readonly context: PoolContext,
@@ -72,13 +78,10 @@ export class ImageDeleter {
       const delayMs = this.context.options.mirroringDeleteDelay * 1000
       const [deletionTime, defermentEndTime] = [utimeFromMs(now), utimeFromMs(now + delayMs)]
       const spec = { source: 'mirroring', name, deletionTime, defermentEndTime, state: 'normal' } as const
-      await moveToTrash(io, imageId, spec)
-      this.queue.add(imageId, this.context.clock.monotonic() + delayMs)
-      this.notifier.wake()
+      await moveToTrash(io, imageId, spec) // which tells the leader, who deletes
     }
     if (mirrorImage.mode === 'journal') await this.resetJournal(imageId)
     await orUndefined(mirrorImageRemove.call(io, RBD_MIRRORING, { imageId }))
-    await orUndefined(mirrorImageMapRemove.call(io, RBD_MIRROR_LEADER, { globalImageId }))
     await notifyMirroring(io, { type: 'imageUpdated', state: 'disabled', imageId, globalImageId }, this.log)
     this.log.info({ globalImageId, imageId, name, resync }, 'image moved to trash')
   }
@@ -106,17 +109,42 @@ export class ImageDeleter {
     if (bare && mirroring !== 'enabled') throw new NotDeletable(globalImageId, 'being disabled')
   }
 
-  /** Deletes what is due until the signal is aborted. Rejects when the connection is blocklisted. */
+  /** Deletes what is due until the signal is aborted: the leader's part. Rejects when the connection is blocklisted. */
   async run(signal: AbortSignal): Promise<void> {
+    const scope = new Scope(signal)
+    scope.spawn('trash', (stop) => this.watchTrash(stop))
+    scope.spawn('deletions', (stop) => this.work(stop))
+    await untilAborted(scope.signal)
+    await scope.close()
+    signal.throwIfAborted()
+  }
+
+  /** Whoever throws an image away tells (tools/rbd_mirror/image_deleter/TrashWatcher.cc). */
+  private async watchTrash(signal: AbortSignal): Promise<void> {
+    const { io } = this
+    const relist = () => {
+      this.relistAt = 0
+      this.notifier.wake()
+    }
+    try {
+      await io.write(RBD_TRASH, new WriteOperation().create(false))
+    } catch (error) {
+      if (isErrno(error, EBLOCKLISTED)) throw error
+      this.log.warn({ err: error }, 'cannot make the trash object') // it comes with the first image that is thrown away
+    }
+    await keepWatch({ io, oid: RBD_TRASH, onNotify: relist, onWatched: relist }, { ...this.context, log: this.log }, signal)
+  }
+
+  private async work(signal: AbortSignal): Promise<void> {
     const { clock, deletions } = this.context
-    let relistAt = 0
+    this.relistAt = 0
     const running = new Set<Promise<void>>()
     let failure: { error: unknown } | undefined
     try {
       for (;;) {
-        if (clock.monotonic() >= relistAt) {
+        if (clock.monotonic() >= this.relistAt) {
+          this.relistAt = clock.monotonic() + RELIST_MS
           await this.list()
-          relistAt = clock.monotonic() + RELIST_MS
         }
         for (const deletion of this.queue.takeDue(clock.monotonic())) {
           const task = deletions
@@ -130,7 +158,7 @@ export class ImageDeleter {
             })
           running.add(task)
         }
-        const next = Math.min(relistAt, this.queue.nextDue() ?? Infinity)
+        const next = Math.min(this.relistAt, this.queue.nextDue() ?? Infinity)
         await this.notifier.wait(clock, Math.max(0, next - clock.monotonic()), signal)
         if (failure) throw failure.error
       }

@@ -1,31 +1,40 @@
 import { describe, expect, it } from 'vitest'
-import { planImageSet } from './image-set.ts'
+import { planImageSet, planVanished } from './image-set.ts'
 
 const listing = (...ids: string[]) => new Map(ids.map((id) => [id, `image of ${id}`]))
+const listings = (local: string[], remote: string[]) => ({ local: listing(...local), remote: listing(...remote) })
+const ids = (...all: string[]) => new Set(all)
 
 describe('planImageSet', () => {
-  it('starts what either side has', () => {
-    const plan = planImageSet(new Set(), listing('a', 'b'), listing('b', 'c'), undefined)
-    expect(plan).toEqual({ start: ['a', 'b', 'c'], stop: [], reconsider: [] })
+  it('starts what is assigned and on either side', () => {
+    expect(planImageSet(ids('a', 'c', 'd'), ids(), listings(['a', 'b'], ['b', 'c']), undefined)).toEqual({ start: ['a', 'c'], reconsider: [] })
   })
 
-  it('stops what neither side has', () => {
-    const plan = planImageSet(new Set(['a', 'b', 'c']), listing('a'), listing('b'), undefined)
-    expect(plan).toEqual({ start: [], stop: ['c'], reconsider: [] })
+  it('leaves alone what is on neither side: the leader takes it away', () => {
+    expect(planImageSet(ids('a'), ids('a'), listings([], []), undefined)).toEqual({ start: [], reconsider: [] })
   })
 
   it('reconsiders what vanished on the remote and is still here', () => {
-    const before = { local: listing('a', 'b', 'c'), remote: listing('a', 'b', 'c') }
-    const plan = planImageSet(new Set(['a', 'b', 'c']), listing('a', 'b'), listing('b'), before)
-    expect(plan).toEqual({ start: [], stop: ['c'], reconsider: ['a'] })
+    const before = listings(['a', 'b'], ['a', 'b'])
+    expect(planImageSet(ids('a', 'b'), ids('a', 'b'), listings(['a', 'b'], ['b']), before).reconsider).toEqual(['a'])
   })
 
   it('reconsiders what vanished here and is still on the remote', () => {
-    const before = { local: listing('a', 'b'), remote: listing('a', 'b') }
-    expect(planImageSet(new Set(['a', 'b']), listing('a'), listing('a', 'b'), before).reconsider).toEqual(['b'])
+    expect(planImageSet(ids('a', 'b'), ids('a', 'b'), listings(['a'], ['a', 'b']), listings(['a', 'b'], ['a', 'b'])).reconsider).toEqual(['b'])
   })
 
   it('does not take a first remote listing for a change', () => {
-    expect(planImageSet(new Set(['a']), listing('a'), listing(), undefined).reconsider).toEqual([])
+    expect(planImageSet(ids('a'), ids('a'), listings(['a'], []), undefined).reconsider).toEqual([])
+  })
+})
+
+describe('planVanished', () => {
+  it('tells what is gone from the remote from what is gone altogether', () => {
+    const before = listings(['a', 'b', 'c'], ['a', 'b', 'c'])
+    expect(planVanished(['a', 'b', 'c'], listings(['a', 'b'], ['b']), before)).toEqual({ fromRemote: ['a'], fromBoth: ['c'] })
+  })
+
+  it('takes what a former leader has left for gone, if nobody lists it', () => {
+    expect(planVanished(['a', 'b'], listings(['a'], []), undefined)).toEqual({ fromRemote: [], fromBoth: ['b'] })
   })
 })

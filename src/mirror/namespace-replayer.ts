@@ -2,17 +2,20 @@ import { delay } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { Scope } from '../base/scope.ts'
 import { untilAborted } from '../base/until-aborted.ts'
-import { mirrorImageMapRemove, mirrorModeGet } from '../cls/rbd/mirror-client.ts'
+import { mirrorModeGet } from '../cls/rbd/mirror-client.ts'
 import { Errno, isErrno } from '../rados/errors.ts'
 import type { IoCtx } from '../rados/io-ctx.ts'
 import type { ImageMetrics } from '../observability/metrics.ts'
-import { headerName, RBD_MIRRORING, RBD_MIRROR_LEADER } from '../rbd/names.ts'
+import { headerName, RBD_MIRRORING } from '../rbd/names.ts'
 import { offerCommands } from './admin-commands.ts'
 import { confirmGone } from './confirm-gone.ts'
 import { ImageDeleter } from './image-deleter.ts'
 import { ImageReplayer } from './image-replayer.ts'
-import { planImageSet } from './image-set.ts'
+import { planImageSet, type Listings } from './image-set.ts'
 import { healthOf, REMOTE_UNREACHABLE, type ImageStatus } from './image-status.ts'
+import { InstanceObject, type KnownMessage } from './instances/instance-object.ts'
+import { InstanceRequests } from './instances/requests.ts'
+import { SyncSlots } from './instances/sync-slots.ts'
 import type { PoolContext } from './pool-context.ts'
 import { PoolWatcher, type ImageListing } from './pool-watcher.ts'
 import type { RemotePool } from './remote-pool.ts'
@@ -45,9 +48,15 @@ interface RunningImage {
   withdrawCommands: () => void
 }
 
+/** What the leader of a namespace follows, and does for other daemons, if that is us. */
+export interface NamespaceLead {
+  onListings(): void
+  onSyncRequest(from: string, syncId: string, signal: AbortSignal): Promise<number>
+}
+
 /**
- * The images of one pool namespace while we lead: `run` has the local side, `replay` what needs the remote. The remote comes and
- * goes; the local statuses and the removal of images go on without it.
+ * One pool namespace: those of its images that the pool's leader has assigned to this daemon (tools/rbd_mirror/InstanceReplayer.cc).
+ * `run` has the local side, `replay` what needs the remote. The remote comes and goes; the local statuses go on without it.
  */
 export class NamespaceReplayer {
   private readonly log: Log
@@ -57,29 +66,43 @@ export class NamespaceReplayer {
   private readonly images = new Map<string, RunningImage>()
   private readonly metrics = new Map<string, ImageMetrics>()
   private readonly stoppedByOperator = new Set<string>()
+  /** global image ids */
+  private readonly assigned = new Set<string>()
+  private session: RemoteSession | undefined
+  /** the last try to reach the remote has failed */
+  private remoteIsLost = false
+  private readonly instance: InstanceObject
+  readonly requests: InstanceRequests
+  readonly syncs: SyncSlots
+  /** while we lead */
+  lead: NamespaceLead | undefined
   private local: ImageListing | undefined
   private remote: ImageListing | undefined
   private localListings = 0
-  /** images that neither side lists, with the number of local listings when that was found */
-  private readonly vanished = new Map<string, number>()
   private reconcile: () => void = () => undefined
   private readonly callouts: Record<'local' | 'remote' | 'verify', ReturnType<ServiceStatus['callout']>>
   private allStopped = false
 
   constructor(
-    private readonly context: PoolContext,
+    readonly context: PoolContext,
     /** local, of this namespace */
-    private readonly io: IoCtx,
+    readonly io: IoCtx,
   ) {
     this.log = context.log.child({ namespace: io.namespace })
     const { clock } = context
     this.localStatus = new StatusUpdater({ io, mirrorUuid: '', clock, log: this.log })
     this.deleter = new ImageDeleter(context, io, this.log)
+    const self = String(context.cluster.instanceId)
+    this.requests = new InstanceRequests({ io, self, log: this.log })
+    const throttler = context.syncThrottler
+    this.syncs = new SyncSlots({ self, namespace: io.namespace, throttler, requests: this.requests, clock, log: this.log, leader: () => context.leader() })
+    this.instance = new InstanceObject({ ...context, io, log: this.log, onMessage: (from, message, signal) => this.onMessage(from, message, signal) })
     this.localWatcher = new PoolWatcher(io, { ...context, log: this.log }, {
       onListing: (images) => {
         this.local = images
         this.localListings++
         this.reconcile()
+        this.lead?.onListings()
         this.context.serviceStatus.touch()
       },
       onUnreadable: (ids) => this.onUnreadable('local', ids),
@@ -93,14 +116,33 @@ export class NamespaceReplayer {
     return this.io.namespace
   }
 
-  /** The local side, until the signal is aborted. Rejects when the connection is blocklisted. */
+  get imageDeleter(): ImageDeleter {
+    return this.deleter
+  }
+
+  /** What is mirrored on either side, as far as it is known. @param count how often the local side was listed */
+  get listings(): Partial<Listings> & { count: number } {
+    return { ...(this.local && { local: this.local }), ...(this.remote && { remote: this.remote }), count: this.localListings }
+  }
+
+  /** While the remote is reached. */
+  get remoteMirrorUuid(): string | undefined {
+    return this.session?.remote.mirrorUuid
+  }
+
+  /** List the local images again. */
+  relist(): void {
+    this.localWatcher.wake()
+  }
+
+  /** The local side, until the signal is aborted. Rejects when the connection is blocklisted, or others take this daemon for dead. */
   async run(signal: AbortSignal): Promise<void> {
     const { serviceStatus, poolId } = this.context
     serviceStatus.setCounts(poolId, this.name, () => this.counts())
     const scope = new Scope(signal)
     scope.spawn('status', (stop) => this.localStatus.run(stop))
     scope.spawn('images', (stop) => this.localWatcher.run(stop))
-    scope.spawn('deletions', (stop) => this.deleter.run(stop))
+    scope.spawn('instance', (stop) => this.instance.run(() => this.log.debug({}, 'other daemons can speak to us'), stop))
     try {
       await untilAborted(scope.signal)
       await scope.close()
@@ -131,16 +173,21 @@ export class NamespaceReplayer {
         failure ??= { error }
         outer.cancel()
       }
-      let before: { local: ImageListing; remote: ImageListing } | undefined
+      let before: Listings | undefined
+      const session: RemoteSession = { remote, io, status, signal: outer.signal, onFailure }
+      this.session = session
+      this.remoteIsLost = false
+      for (const id of this.assigned) if (this.isListed(id)) this.startImage(id, session)
       this.reconcile = () => {
         if (!this.local || !this.remote || outer.signal.aborted) return
-        this.apply({ remote, io, status, signal: outer.signal, onFailure }, before)
+        this.apply(session, before)
         before = { local: this.local, remote: this.remote }
       }
       const watcher = new PoolWatcher(io, { ...this.context, log: this.log.child({ site: 'remote' }) }, {
         onListing: (listing) => {
           this.remote = listing
           this.reconcile()
+          this.lead?.onListings()
           this.context.serviceStatus.touch()
         },
         onUnreadable: (ids) => this.onUnreadable('remote', ids),
@@ -179,6 +226,7 @@ export class NamespaceReplayer {
       signal.throwIfAborted()
     } finally {
       this.reconcile = () => undefined
+      this.session = undefined
       this.remote = undefined
       this.callouts.remote.set(undefined)
       // the images stop first: their last statuses are then written by the updaters, which are still there
@@ -189,12 +237,72 @@ export class NamespaceReplayer {
 
   /** Images that nobody can replay now say so, unless what they said holds without the remote as well. */
   remoteLost(): void {
-    for (const id of this.local?.keys() ?? []) {
-      const known = this.localStatus.get(id)
-      if (known?.state === 'error' || known?.description === 'local image is primary') continue
-      this.localStatus.set(id, REMOTE_UNREACHABLE)
-      this.metrics.get(id)?.setState(REMOTE_UNREACHABLE.state, REMOTE_UNREACHABLE.description)
+    this.remoteIsLost = true
+    for (const id of this.assigned) this.showUnreachable(id)
+  }
+
+  private showUnreachable(id: string): void {
+    const known = this.localStatus.get(id)
+    if (known?.state === 'error' || known?.description === 'local image is primary') return
+    this.localStatus.set(id, REMOTE_UNREACHABLE)
+    this.metrics.get(id)?.setState(REMOTE_UNREACHABLE.state, REMOTE_UNREACHABLE.description)
+  }
+
+  // --- what the leader asks for ---
+
+  private async onMessage(from: string, message: KnownMessage, signal: AbortSignal): Promise<number> {
+    switch (message.type) {
+      case 'imageAcquire':
+        if (this.context.stopping.aborted) return -Errno.ECANCELED
+        this.acquire(message.globalImageId)
+        return 0
+      case 'imageRelease':
+        await this.release(message.globalImageId)
+        return 0
+      case 'peerImageRemoved':
+        this.images.get(message.globalImageId)?.replayer.reconsider()
+        return 0
+      case 'syncRequest':
+        return this.lead ? this.lead.onSyncRequest(from, message.syncId, signal) : -Errno.ESTALE
+      case 'syncStart':
+        await this.syncs.onStart(message.syncId, signal)
+        return 0
     }
+  }
+
+  /** The image is ours from now on. One that is ours already is looked at again: a new leader makes sure. */
+  acquire(id: string): void {
+    this.assigned.add(id)
+    const running = this.images.get(id)
+    if (running && !running.done) return running.replayer.wake()
+    if (running) this.forget(id, running)
+    if (this.session && !this.session.signal.aborted) this.startImage(id, this.session)
+    else if (this.remoteIsLost) this.showUnreachable(id)
+  }
+
+  /** The image is no longer ours: once it resolves, this daemon does nothing to it any more. */
+  async release(id: string): Promise<void> {
+    this.assigned.delete(id)
+    this.stoppedByOperator.delete(id)
+    const image = this.images.get(id)
+    if (image) {
+      await image.scope.close()
+      if (this.images.get(id) === image) this.forget(id, image)
+    }
+    if (this.assigned.has(id)) return this.acquire(id) // it has come back meanwhile
+    this.metrics.get(id)?.remove()
+    this.metrics.delete(id)
+    const remoteStatus = this.session?.status
+    if (this.local && this.remote && !this.isListed(id)) {
+      // nothing of an image stays behind that is mirrored on neither side
+      this.localStatus.remove(id)
+      remoteStatus?.remove(id)
+      await Promise.all([this.localStatus.settled(), remoteStatus?.settled()])
+    } else await Promise.all([this.localStatus.drop(id), remoteStatus?.drop(id)])
+  }
+
+  private isListed(id: string): boolean {
+    return (this.local?.has(id) ?? false) || (this.remote?.has(id) ?? false)
   }
 
   // --- what an operator commands ---
@@ -224,18 +332,20 @@ export class NamespaceReplayer {
     await Promise.all([...this.images.values()].map(({ replayer }) => command(replayer)))
   }
 
-  status(): { image_replayers: unknown[]; image_deleter: unknown } {
+  status(): { image_replayers: unknown[]; image_deleter?: unknown } {
     const replayers = [...this.images.values()].map(({ replayer }) => replayer.status())
     replayers.sort((a, b) => (a.name < b.name ? -1 : 1))
-    return { image_replayers: replayers, image_deleter: { image_deleter_status: this.deleter.status() } }
+    return { image_replayers: replayers, ...(this.lead && { image_deleter: { image_deleter_status: this.deleter.status() } }) }
   }
 
+  /** The leader's, who alone deletes. */
   deletionStatus(): unknown {
-    return this.deleter.status()
+    return this.lead && this.deleter.status()
   }
 
   private counts(): ImageCounts {
-    const counts: ImageCounts = { assigned: 0, warning: 0, error: 0, local: this.local?.size ?? 0, remote: this.remote?.size ?? 0 }
+    const counts: ImageCounts = { assigned: 0, warning: 0, error: 0 }
+    if (this.lead) Object.assign(counts, { local: this.local?.size ?? 0, remote: this.remote?.size ?? 0 })
     for (const { replayer } of this.images.values()) {
       counts.assigned++
       const health = replayer.lastStatus ? healthOf(replayer.lastStatus) : 'ok'
@@ -257,43 +367,20 @@ export class NamespaceReplayer {
     }
   }
 
-  private apply(session: RemoteSession, before: { local: ImageListing; remote: ImageListing } | undefined): void {
+  private apply(session: RemoteSession, before: Listings | undefined): void {
     const running = new Set([...this.images].filter(([, image]) => !image.done).map(([id]) => id))
-    const plan = planImageSet(running, this.local!, this.remote!, before)
+    const plan = planImageSet(this.assigned, running, { local: this.local!, remote: this.remote! }, before)
     for (const [id, image] of [...this.images]) {
       if (image.done) this.forget(id, image)
     }
     for (const id of plan.start) this.startImage(id, session)
     for (const id of plan.reconsider) this.images.get(id)?.replayer.reconsider()
-    for (const id of this.vanished.keys()) if (!plan.stop.includes(id)) this.vanished.delete(id)
-    for (const id of plan.stop) this.stopVanished(id, session)
     this.removeStaleMetrics()
-  }
-
-  /** Our own bootstrap makes images without telling anybody: only a later local listing says that there is none. */
-  private stopVanished(id: string, session: RemoteSession): void {
-    const image = this.images.get(id)
-    const foundAt = this.vanished.get(id)
-    if (!image) return
-    if (foundAt === undefined) {
-      this.vanished.set(id, this.localListings)
-      image.replayer.reconsider()
-      this.localWatcher.wake()
-    } else if (this.localListings > foundAt) {
-      this.vanished.delete(id)
-      void this.removeImage(id, image, session)
-    }
-  }
-
-  private async removeImage(id: string, image: RunningImage, session: RemoteSession): Promise<void> {
-    await image.scope.close()
-    if (this.images.get(id) === image) this.forget(id, image)
-    await this.imageGone(id, session.status)
   }
 
   private removeStaleMetrics(): void {
     for (const [id, metrics] of this.metrics) {
-      if (this.local!.has(id) || this.remote!.has(id) || this.images.has(id)) continue
+      if (this.isListed(id) || this.images.has(id)) continue
       metrics.remove()
       this.metrics.delete(id)
     }
@@ -303,18 +390,6 @@ export class NamespaceReplayer {
     image.withdrawCommands()
     this.images.delete(id)
     this.context.serviceStatus.touch()
-  }
-
-  /** Nothing of an image stays behind that is mirrored on neither side. */
-  private async imageGone(id: string, remoteStatus: StatusUpdater): Promise<void> {
-    this.stoppedByOperator.delete(id)
-    this.localStatus.remove(id)
-    remoteStatus.remove(id)
-    try {
-      await mirrorImageMapRemove.call(this.io, RBD_MIRROR_LEADER, { globalImageId: id })
-    } catch (error) {
-      if (!isErrno(error, Errno.ENOENT)) this.log.warn({ err: error, globalImageId: id }, 'cannot remove the image from the image map')
-    }
   }
 
   private startImage(id: string, session: RemoteSession): void {
@@ -328,6 +403,7 @@ export class NamespaceReplayer {
     const replayer = new ImageReplayer({
       context: {
         ...context,
+        limits: { ...context.limits, imageSyncs: this.syncs.slot(id) },
         globalImageId: id,
         local,
         remote: { cluster, io: session.io, mirrorUuid, mirrorPeerUuid },

@@ -18,7 +18,7 @@ export interface RunningNamespace {
   readonly scope: Scope
 }
 
-/** The default namespace of a pool and all others in which mirroring is enabled, each with its replayer while we lead. */
+/** The default namespace of a pool and all others in which mirroring is enabled, each with its replayer. */
 export class NamespaceSet {
   private readonly running = new Map<string, RunningNamespace>()
   private readonly log: Log

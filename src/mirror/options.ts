@@ -12,6 +12,12 @@ export interface MirrorOptions {
   readonly leaderHeartbeatInterval: number
   readonly leaderMaxMissedHeartbeats: number
   readonly leaderMaxAcquireAttemptsBeforeBreak: number
+  /** `none` (the leader has all images) or `simple` */
+  readonly imagePolicyType: string
+  readonly imagePolicyMigrationThrottle: number
+  readonly imagePolicyUpdateThrottleInterval: number
+  /** 0: never */
+  readonly imagePolicyRebalanceTimeout: number
   readonly journalCommitAge: number
   readonly journalPollAge: number
   /** `rbd_mirroring_delete_delay` */

@@ -1,6 +1,6 @@
 import PQueue from 'p-queue'
 import { Backoff } from '../base/backoff.ts'
-import { isCancelled } from '../base/cancelled.ts'
+import { Cancelled, isCancelled } from '../base/cancelled.ts'
 import { delay } from '../base/clock.ts'
 import type { MemoryShare } from '../base/memory-share.ts'
 import type { Log } from '../base/log.ts'
@@ -17,7 +17,10 @@ import type { Commanded } from './admin-commands.ts'
 import type { Bandwidth } from './bandwidth.ts'
 import type { MirrorDaemonOptions } from './daemon-options.ts'
 import { closeAfterAbort } from './late-close.ts'
-import { Leader, type LeaderState } from './leader.ts'
+import { LeadingPool } from './leading-pool.ts'
+import { Leader, type LeaderState, type LeadingEvents } from './leader.ts'
+import type { KnownLeader } from './instances/sync-slots.ts'
+import { SyncThrottler } from './instances/sync-throttler.ts'
 import type { NamespaceReplayer } from './namespace-replayer.ts'
 import { NamespaceSet } from './namespace-set.ts'
 import { MAX_IMAGE_STARTS } from './options.ts'
@@ -28,6 +31,7 @@ import { RemoteReplayer } from './remote-replayer.ts'
 import type { Bootstrap } from './replayer.ts'
 import type { ServiceStatus } from './service-status.ts'
 import { SnapIdAllocator } from './snap-id-allocator.ts'
+import { failOnStall } from './stall.ts'
 
 const RECONNECT_FIRST_MS = 500
 const RECONNECT_MAX_MS = 15_000
@@ -40,10 +44,10 @@ type PoolReplayerState =
   | { type: 'connected'; cluster: Cluster; leader: Leader }
   | { type: 'stopped' }
 
-/** What exists only while we lead. */
-interface Leading {
-  namespaces: NamespaceSet
-  remote: RemoteReplayer
+/** What exists while there is a local connection. */
+interface Replaying {
+  readonly namespaces: NamespaceSet
+  readonly remote: RemoteReplayer
 }
 
 export interface PoolReplayerOptions {
@@ -66,16 +70,18 @@ export interface PoolReplayerOptions {
 /**
  * One local pool and one peer of it.
  *
- *     connect local ──▶ stand by ──leader──▶ namespaces, trash, snapshot ids
- *                                       └──▶ the remote: see RemoteReplayer
+ *     connect local ──▶ namespaces ──▶ the remote: see RemoteReplayer ──▶ the images that the leader assigns to us
+ *                  └──▶ Leader ──if it is us──▶ LeadingPool: the image map, the other daemons, the trash
  *
  * A lost local connection begins anew from the left, with a new client instance.
  */
 export class PoolReplayer implements Commanded {
   private state: PoolReplayerState = { type: 'disconnected' }
-  private leading: Leading | undefined
+  private replaying: Replaying | undefined
+  private leading: LeadingPool | undefined
+  private known: { instanceId: string; change: AbortController } = { instanceId: '', change: new AbortController() }
   private manualStop = false
-  private readonly syncs: PQueue
+  private readonly syncs: SyncThrottler
   private readonly deletions: PQueue
   private readonly log: Log
   private readonly callout: ReturnType<ServiceStatus['callout']>
@@ -84,11 +90,14 @@ export class PoolReplayer implements Commanded {
   constructor(private readonly options: PoolReplayerOptions) {
     const { daemon, poolId, poolName, peer } = options
     this.log = options.log.child({ pool: poolName, peer: peer.siteName })
-    this.syncs = new PQueue({ concurrency: daemon.options.concurrentImageSyncs })
+    this.syncs = new SyncThrottler(daemon.options.concurrentImageSyncs)
     this.deletions = new PQueue({ concurrency: daemon.options.concurrentImageDeletions })
     this.callout = options.serviceStatus.callout(poolId)
     this.metrics = daemon.metrics.peer({ pool: poolName, peer: peer.siteName })
-    this.metrics.queues = () => ({ sync: queueStatus(this.syncs), deletion: queueStatus(this.deletions) })
+    this.metrics.queues = () => ({
+      sync: { waiting: this.syncs.waitingCount, running: this.syncs.runningCount },
+      deletion: { waiting: this.deletions.size, running: this.deletions.pending },
+    })
   }
 
   /** Runs until the signal is aborted, whatever happens to the clusters; returns within seconds then. */
@@ -130,7 +139,7 @@ export class PoolReplayer implements Commanded {
       const uuid = mirrorUuidGet.call(io, RBD_MIRRORING, undefined)
       const localMirrorUuid = await this.orCallout('unable to query local mirror uuid', signal, uuid)
       pools.setLocal(poolId, { mirrorUuid: localMirrorUuid })
-      await leader.run((stop) => this.lead(cluster, io, localMirrorUuid, stop), signal)
+      await this.replay(cluster, io, localMirrorUuid, leader, signal)
     } finally {
       this.state = { type: 'disconnected' }
       pools.setLocal(poolId, undefined)
@@ -152,14 +161,39 @@ export class PoolReplayer implements Commanded {
     const leading = state.type === 'leading'
     this.options.serviceStatus.setLeader(this.options.poolId, leading)
     this.metrics.setLeader(leading)
+    const connected = this.state.type === 'connected' ? this.state : undefined
+    const id = leading ? connected?.cluster.instanceId : state.type === 'standby' ? state.leader?.clientId : undefined
+    this.setKnownLeader(id === undefined ? '' : String(id))
   }
 
-  private async lead(cluster: Cluster, io: IoCtx, localMirrorUuid: string, signal: AbortSignal): Promise<void> {
-    const snapIds = new SnapIdAllocator({ io, clock: this.options.daemon.clock, log: this.log })
-    const context = this.context(cluster, localMirrorUuid, snapIds)
+  private setKnownLeader(instanceId: string): void {
+    if (instanceId === this.known.instanceId) return
+    const { change } = this.known
+    this.known = { instanceId, change: new AbortController() }
+    change.abort(new Cancelled('another daemon leads'))
+  }
+
+  private knownLeader(): KnownLeader {
+    return { instanceId: this.known.instanceId, changed: this.known.change.signal }
+  }
+
+  /** Until the signal is aborted. The images stop first, then we are no instance any more, then we no longer lead. */
+  private async replay(cluster: Cluster, io: IoCtx, localMirrorUuid: string, leader: Leader, signal: AbortSignal): Promise<void> {
+    const { clock, options } = this.options.daemon
+    const snapIds = new SnapIdAllocator({ io, clock, log: this.log })
+    const scope = new Scope(signal)
+    let failure: { error: unknown } | undefined
+    const afterwards = new Scope(undefined, (error) => {
+      failure ??= { error }
+      scope.cancel()
+    })
+    const context = this.context(cluster, localMirrorUuid, snapIds, scope.signal)
     const namespaces = new NamespaceSet(context, io, {
       stopped: () => this.manualStop,
-      onAdded: (namespace) => remote.add(namespace),
+      onAdded: (namespace) => {
+        remote.add(namespace)
+        this.leading?.add(namespace)
+      },
       onLook: () => this.followOptions(),
     })
     const remote = new RemoteReplayer({
@@ -172,26 +206,53 @@ export class PoolReplayer implements Commanded {
       setCallout: (callout) => this.callout.set(callout),
       siteName: () => this.options.siteName(),
     })
-    const scope = new Scope(signal)
-    const afterwards = new Scope()
     try {
-      this.leading = { namespaces, remote }
+      this.replaying = { namespaces, remote }
       afterwards.spawn('snapshot ids', (stop) => snapIds.run(stop))
+      afterwards.spawn('leader', (stop) => leader.run((start, lost) => this.lead(context, io, namespaces, start, lost), stop))
       scope.spawn('namespaces', (stop) => namespaces.follow(stop))
       scope.spawn('remote', (stop) => remote.run(stop))
-      // what replays stops first; what writes its last statuses and gives its unused ids back stops after it
+      scope.spawn('stalls', (stop) => failOnStall(options, clock, stop))
       await untilAborted(scope.signal)
       await scope.close()
-      signal.throwIfAborted()
     } finally {
       await namespaces.close()
       await afterwards.close()
-      this.leading = undefined
-      this.syncs.clear()
+      this.replaying = undefined
+      this.setKnownLeader('')
     }
+    if (failure) throw failure.error
+    signal.throwIfAborted()
   }
 
-  private context(cluster: Cluster, localMirrorUuid: string, snapIds: SnapIdAllocator): PoolContext {
+  /** Until the lead is lost; nothing is led any more once the pool is to stop, while we hold the lock until our images have stopped. */
+  private async lead(
+    context: PoolContext,
+    io: IoCtx,
+    namespaces: NamespaceSet,
+    start: (events: LeadingEvents) => void,
+    lost: AbortSignal,
+  ): Promise<void> {
+    const leading = new LeadingPool(context, io)
+    const stop = new Scope(lost)
+    const onStopping = () => stop.cancel('pool replayer stops')
+    context.stopping.addEventListener('abort', onStopping, { once: true })
+    if (context.stopping.aborted) onStopping()
+    start(leading)
+    this.leading = leading
+    try {
+      await leading.run(namespaces, stop.signal)
+    } catch (error) {
+      if (!stop.signal.aborted || !isCancelled(error)) throw error
+    } finally {
+      context.stopping.removeEventListener('abort', onStopping)
+      this.leading = undefined
+      await stop.close()
+    }
+    await untilAborted(lost)
+  }
+
+  private context(cluster: Cluster, localMirrorUuid: string, snapIds: SnapIdAllocator, stopping: AbortSignal): PoolContext {
     const { daemon, poolId, peer, pools, byteBudget, buffers, journalMemory, bandwidth, bootstrap, serviceStatus } = this.options
     const { metrics, adminCommands, options, clock, random } = daemon
     return {
@@ -200,7 +261,10 @@ export class PoolReplayer implements Commanded {
       peer,
       localMirrorUuid,
       pools,
-      limits: { imageSyncs: this.syncs, byteBudget, buffers, journalMemory, bandwidth },
+      limits: { byteBudget, buffers, journalMemory, bandwidth },
+      syncThrottler: this.syncs,
+      leader: () => this.knownLeader(),
+      stopping,
       deletions: this.deletions,
       starts: new Semaphore(MAX_IMAGE_STARTS),
       snapIds,
@@ -217,7 +281,7 @@ export class PoolReplayer implements Commanded {
 
   private followOptions(): void {
     const { options } = this.options.daemon
-    this.syncs.concurrency = options.concurrentImageSyncs
+    this.syncs.setLimit(options.concurrentImageSyncs)
     this.deletions.concurrency = options.concurrentImageDeletions
   }
 
@@ -227,11 +291,11 @@ export class PoolReplayer implements Commanded {
     const { daemon, peer, poolName } = this.options
     const { state } = this
     const cluster = state.type === 'connected' ? state.cluster : undefined
-    const leader = state.type === 'connected' ? state.leader.state : undefined
-    const leading = leader?.type === 'leading'
-    const leaderId = leading ? cluster?.instanceId : leader?.type === 'standby' ? leader.leader?.clientId : undefined
-    const namespaces = this.leading?.namespaces.all() ?? []
-    const remoteName = this.leading?.remote.clusterName
+    const leader = state.type === 'connected' ? state.leader : undefined
+    const leading = leader?.state.type === 'leading'
+    const leaderId = leader?.leaderId
+    const namespaces = this.replaying?.namespaces.all() ?? []
+    const remoteName = this.replaying?.remote.clusterName
     return {
       peer: describePeer(peer),
       pool: poolName,
@@ -239,11 +303,11 @@ export class PoolReplayer implements Commanded {
       state: this.manualStop ? 'stopped (manual)' : state.type === 'stopped' ? 'stopped' : cluster ? 'running' : 'error',
       leader_instance_id: leaderId === undefined ? '' : String(leaderId),
       leader: leading,
-      ...(leading && state.type === 'connected' ? { instances: state.leader.instances.map(String) } : {}),
+      ...(leading && cluster ? { instances: this.leading?.instanceIds ?? [String(cluster.instanceId)] } : {}),
       local_cluster_admin_socket: cluster ? daemon.adminSocketPath('local', cluster.name) : '',
       remote_cluster_admin_socket: remoteName === undefined ? '' : daemon.adminSocketPath('remote', remoteName),
-      sync_throttler: throttlerStatus(this.syncs),
-      deletion_throttler: throttlerStatus(this.deletions),
+      sync_throttler: throttlerStatus(this.syncs.limit, this.syncs.runningCount, this.syncs.waitingCount),
+      deletion_throttler: throttlerStatus(this.deletions.concurrency, this.deletions.pending, this.deletions.size),
       ...(namespaces.find(({ name }) => name === '')?.status() ?? { image_replayers: [] }),
       namespaces: namespaces.filter(({ name }) => name !== '').map((namespace) => ({ name: namespace.name, ...namespace.status() })),
     }
@@ -274,18 +338,14 @@ export class PoolReplayer implements Commanded {
   }
 
   deletionStatus(): unknown {
-    return this.leading?.namespaces.get('')?.deletionStatus()
+    return this.replaying?.namespaces.get('')?.deletionStatus()
   }
 
   private async each(command: (namespace: NamespaceReplayer) => Promise<void>): Promise<void> {
-    await Promise.all((this.leading?.namespaces.all() ?? []).map(command))
+    await Promise.all((this.replaying?.namespaces.all() ?? []).map(command))
   }
 }
 
-function throttlerStatus(queue: PQueue): unknown {
-  return { max_parallel_requests: queue.concurrency, running_requests: queue.pending, waiting_requests: queue.size }
-}
-
-function queueStatus(queue: PQueue): { waiting: number; running: number } {
-  return { waiting: queue.size, running: queue.pending }
+function throttlerStatus(max: number, running: number, waiting: number): unknown {
+  return { max_parallel_requests: max, running_requests: running, waiting_requests: waiting }
 }

@@ -16,8 +16,9 @@ export interface ImageCounts {
   assigned: number
   warning: number
   error: number
-  local: number
-  remote: number
+  /** mirrored on either side: the leader tells, who alone looks at all of them */
+  local?: number
+  remote?: number
 }
 
 interface PoolRecord {
@@ -33,8 +34,8 @@ function countFields(counts: ImageCounts): Record<string, number> {
   return {
     image_assigned_count: counts.assigned,
     image_error_count: counts.error,
-    image_local_count: counts.local,
-    image_remote_count: counts.remote,
+    ...(counts.local !== undefined && { image_local_count: counts.local }),
+    ...(counts.remote !== undefined && { image_remote_count: counts.remote }),
     image_warning_count: counts.warning,
   }
 }

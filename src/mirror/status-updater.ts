@@ -46,6 +46,7 @@ export class StatusUpdater {
   private readonly statuses = new Map<string, ImageStatus>()
   private dirty = new Set<string>()
   private readonly notifier = new Notifier()
+  private writing: Promise<unknown> = Promise.resolve()
   /** what was told last of a write that failed: it is tried again every few seconds */
   private lastFailure: string | undefined
 
@@ -82,6 +83,19 @@ export class StatusUpdater {
   remove(globalImageId: string): void {
     this.statuses.delete(globalImageId)
     this.markDirty(globalImageId)
+  }
+
+  /** Leaves the image's status to another daemon: once it resolves, nothing of it is on its way any more. */
+  async drop(globalImageId: string): Promise<void> {
+    this.statuses.delete(globalImageId)
+    this.dirty.delete(globalImageId)
+    await this.writing
+  }
+
+  /** Resolves when all that is known now has been written, or could not be. */
+  async settled(): Promise<void> {
+    await this.writing
+    if (this.dirty.size > 0) await this.flush()
   }
 
   private markDirty(globalImageId: string): void {
@@ -130,8 +144,14 @@ export class StatusUpdater {
     }
   }
 
-  /** True when all that was dirty has been written. */
-  private async flush(): Promise<boolean> {
+  /** True when all that was dirty has been written. One flush at a time, so that the last status is the one that stays. */
+  private flush(): Promise<boolean> {
+    const flushed = this.writing.then(() => this.writeDirty())
+    this.writing = flushed.catch(() => undefined)
+    return flushed
+  }
+
+  private async writeDirty(): Promise<boolean> {
     const dirty = this.dirty
     this.dirty = new Set()
     let complete = true
@@ -150,7 +170,7 @@ export class StatusUpdater {
         this.options.log[failure === this.lastFailure ? 'debug' : 'warn']({ err: error }, 'cannot write image statuses')
         this.lastFailure = failure
         this.options.onFailure?.()
-        for (const [globalImageId] of batch.set) this.markDirty(globalImageId)
+        for (const [globalImageId] of batch.set) if (this.statuses.has(globalImageId)) this.markDirty(globalImageId)
         for (const globalImageId of batch.remove) this.markDirty(globalImageId)
         complete = false
       }

@@ -220,7 +220,7 @@ export interface PeerLabels {
 
 /** One pool as mirrored from one peer. */
 export class PeerMetrics {
-  /** undefined while this daemon has no business with the peer: another one leads the pool */
+  /** undefined as long as it was not tried to reach the peer */
   up: boolean | undefined
   leader = false
   /** how often the connection was lost */
@@ -241,7 +241,6 @@ export class PeerMetrics {
   }
 
   setLeader(leader: boolean): void {
-    if (!leader) this.up = undefined
     this.leader = leader
   }
 

@@ -95,7 +95,27 @@ export async function breakDeadLock(
   const alive = watchers.some(
     ({ cookie, address, clientId }) => cookie === owner.handle && (clientId === owner.clientId || address === owner.address),
   )
-  if (alive) return false
+  return alive ? false : takeAway(cluster, io, oid, owner, blocklist)
+}
+
+/** Takes the lock away from an owner that may be alive but does nothing, and fences it off. False: the lock has changed hands. */
+export function breakLockOfHung(
+  cluster: Cluster,
+  io: IoCtx,
+  oid: string,
+  owner: ManagedLocker,
+  blocklist: { expireSeconds: number },
+): Promise<boolean> {
+  return takeAway(cluster, io, oid, owner, blocklist)
+}
+
+async function takeAway(
+  cluster: Cluster,
+  io: IoCtx,
+  oid: string,
+  owner: ManagedLocker,
+  blocklist: { expireSeconds: number } | undefined,
+): Promise<boolean> {
   const still = await findLocker(io, oid)
   if (still === 'free') return true
   if (still === 'foreign' || still.cookie !== owner.cookie || still.clientId !== owner.clientId) return false

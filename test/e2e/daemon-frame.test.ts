@@ -156,7 +156,7 @@ describeCeph('the leader of a pool', (pair) => {
     await ours.admin(`rbd mirror leader release ${pool} ${pair.a.name}`)
     const released = await waitForPool(stock, pool, 'be led by the stock daemon', leads)
     const standby = await waitForPool(ours, pool, 'know its new leader', ({ leader_instance_id: id }) => id === released.instance_id)
-    expect([standby.leader, standby.image_replayers]).toEqual([false, []])
+    expect([standby.leader, standby.image_replayers]).toEqual([false, [{ name: `${pool}/image`, state: 'Replaying' }]]) // it stays where it was
     await mirrorAndCompare(pair, `${pool}/image`)
 
     await stock.stop()

@@ -8,6 +8,8 @@ import { imageIdOf, snapshotImage } from '../support/scenario.ts'
 import { waitFor } from '../support/wait.ts'
 
 const POOL = 'takeover'
+/** How soon others may break what a killed daemon held. */
+const QUICK_HEARTBEATS = ['--rbd-mirror-leader-heartbeat-interval=2']
 const OURS_TO_STOCK: [DaemonKind, DaemonKind] = [TESTED_DAEMON, 'stock']
 const STOCK_TO_OURS: [DaemonKind, DaemonKind] = ['stock', TESTED_DAEMON]
 
@@ -40,7 +42,7 @@ describeCeph('taking over between the stock daemon and ours', (pair) => {
     const { a, b } = await pair.connect()
     const spec = await newImage(`middle-${first}`, '32M')
     {
-      await using daemon = startDaemon(pair, { kind: first })
+      await using daemon = startDaemon(pair, { kind: first, args: QUICK_HEARTBEATS })
       await mirrorAndCompare(pair, spec)
       await daemon.stop()
     }
@@ -52,7 +54,7 @@ describeCeph('taking over between the stock daemon and ours', (pair) => {
     })
     const target = await latestPrimarySnapshot(a, spec)
     {
-      await using daemon = startDaemon(pair, { kind: first })
+      await using daemon = startDaemon(pair, { kind: first, args: QUICK_HEARTBEATS })
       await waitFor(
         'the copy to have begun',
         async () => {
@@ -64,7 +66,7 @@ describeCeph('taking over between the stock daemon and ours', (pair) => {
       await daemon.kill()
     }
     const interrupted = await replicaSnapshot(b, spec, target.id)
-    await using daemon = startDaemon(pair, { kind: second })
+    await using daemon = startDaemon(pair, { kind: second, args: QUICK_HEARTBEATS })
     await waitForSync(a, b, spec, { primarySnapId: target.id })
     await expectSameContent(a, b, spec, { snapshot: target.id })
     expect(await idOf(spec)).toBe(id)
