@@ -5,7 +5,7 @@ import { Scope } from '../base/scope.ts'
 import { untilAborted } from '../base/until-aborted.ts'
 import { mirrorImageGet, mirrorImageGetImageId, mirrorImageRemove, mirrorImageSet } from '../cls/rbd/mirror-client.ts'
 import type { MirrorImageState } from '../cls/rbd/mirror-types.ts'
-import { dirGetName } from '../cls/rbd/client.ts'
+import { dirGetName, setFeatures } from '../cls/rbd/client.ts'
 import { utimeFromMs, utimeToMs } from '../encoding/codec.ts'
 import { EBLOCKLISTED, Errno, isErrno, RadosError } from '../rados/errors.ts'
 import type { IoCtx } from '../rados/io-ctx.ts'
@@ -37,8 +37,10 @@ export class NotDeletable extends Error {
 /**
  * Local images whose primary is gone go through the trash: moved there at once, removed when their deferment is over.
  *
- *     moveToTrash: mirror image DISABLING → trash entry, name freed → journal reset → mirror image entry removed → notify
+ *     moveToTrash: mirror image DISABLING → trash entry, name freed → journal reset, or writable → mirror image entry removed → notify
  *     run:         trash entry due → snapshots unprotected and removed → image removed → trash entry removed
+ *
+ * An image that an operator takes back out of the trash before is an image of its own, and may be written.
  */
 export class ImageDeleter {
   private readonly queue = new DeletionQueue()
@@ -81,12 +83,13 @@ export class ImageDeleter {
       await moveToTrash(io, imageId, spec) // which tells the leader, who deletes
     }
     if (mirrorImage.mode === 'journal') await this.resetJournal(imageId)
+    else await orUndefined(setFeatures.call(io, headerName(imageId), { features: 0n, mask: FEATURE_NON_PRIMARY }))
     await orUndefined(mirrorImageRemove.call(io, RBD_MIRRORING, { imageId }))
     await notifyMirroring(io, { type: 'imageUpdated', state: 'disabled', imageId, globalImageId }, this.log)
     this.log.info({ globalImageId, imageId, name, resync }, 'image moved to trash')
   }
 
-  /** An image that an operator takes back out of the trash is its own then, and no peer may go on from where it was. */
+  /** No peer may go on from where it was. */
   private async resetJournal(imageId: string): Promise<void> {
     const { cluster, clock } = this.context
     const openPool = (id: bigint) => cluster.openPoolById(id)
