@@ -38,9 +38,15 @@ export class ImageWriter {
     })
   }
 
-  /** Writes are on stable storage already: what remains is to tell the journal. */
+  /**
+   * Writes are on stable storage already: what remains is to note in the journal that its user counts on it, so that no replica has later writes
+   * without the earlier ones, and how far the journal is done.
+   */
   async flush(): Promise<void> {
-    await this.image.journal?.commit()
+    const { image } = this
+    if (!image.journal) return
+    await this.change((journal) => journal?.data([{ type: 'aioFlush' }], () => Promise.resolve()) ?? Promise.resolve())
+    await image.journal?.commit()
   }
 
   private async change(act: (journal: Image['journal']) => Promise<void>): Promise<void> {

@@ -1,12 +1,9 @@
 import { describe, expect, it } from 'vitest'
+import { armCrash, forEachOperation, stride } from './crashes.ts'
 import { difference, findImage } from './images.ts'
 import { Scene } from './scene.ts'
 
 const SEED = 7
-const verbose = process.env['SIMULATION_VERBOSE'] !== undefined
-const only = process.env['SIMULATION_CRASH_AT']
-/** Every operation, or every so many where time is short. */
-const stride = (usual: number) => (process.env['SIMULATION_EVERY_OPERATION'] === undefined && only === undefined ? usual : 1)
 /** Number of an operation of the sync at which some objects have been copied and nothing is noted of it. */
 const MID_COPY = 70
 
@@ -24,19 +21,9 @@ async function beforeSync(scene: Scene): Promise<void> {
   await scene.command('resize', operators.a.resize('image', 57_344))
 }
 
-/** Site B's daemon dies at its operation number `at` from now on. Returns how many it has begun when asked. */
-function armCrash({ world, daemons }: Scene, at: number): () => number {
-  let operations = 0
-  const victim = daemons.b.process
-  world.operationListeners.push(({ process }) => {
-    if (process === victim && operations++ === at) daemons.b.kill()
-  })
-  return () => operations
-}
-
 /** Makes a mirror-snapshot; site B's daemon dies at its operation number `at` from then on. Returns how many it began while it lived. */
 async function crashAt(scene: Scene, at: number): Promise<number> {
-  const operations = armCrash(scene, at)
+  const operations = armCrash(scene, 'b', at)
   await scene.command('mirror-snapshot', scene.operators.a.snapshot('image'))
   await scene.world.run(3_000)
   return operations()
@@ -65,17 +52,6 @@ async function operationsOfSync(): Promise<number> {
   return operations
 }
 
-async function forEachOperation(from: number, count: number, stride: number, play: (scene: Scene, at: number) => Promise<void>): Promise<void> {
-  const failures: string[] = []
-  for (let at = from; at < count; at += stride) {
-    if (only !== undefined && Number(only) !== at) continue
-    await Scene.play(SEED, (scene) => play(scene, at), { verbose }).catch((error: unknown) => {
-      failures.push(`at operation ${at}: ${(error as Error).message}${verbose ? (error as Error).stack : ''}`)
-    })
-  }
-  expect(failures).toEqual([])
-}
-
 /** Of a restarted daemon: what it does before it leads, and some of what follows. */
 const AFTER_RESTART = { from: 20, to: 260 }
 
@@ -83,7 +59,7 @@ describe('a daemon that dies at any operation of a snapshot sync', () => {
   it('goes on where it was when it is started again', async () => {
     const count = await operationsOfSync()
     expect(count).toBeGreaterThan(40)
-    await forEachOperation(0, count, stride(4), async (scene, at) => {
+    await forEachOperation(SEED, { to: count, stride: stride(4) }, async (scene, at) => {
       await beforeSync(scene)
       await crashAt(scene, at)
       scene.daemons.b.start()
@@ -93,7 +69,7 @@ describe('a daemon that dies at any operation of a snapshot sync', () => {
   })
 
   it('leaves exactly the last complete state to a forced promotion', async () => {
-    await forEachOperation(0, await operationsOfSync(), stride(2), async (scene, at) => {
+    await forEachOperation(SEED, { to: await operationsOfSync(), stride: stride(2) }, async (scene, at) => {
       await beforeSync(scene)
       await crashAt(scene, at)
       await expectLastCompleteState(scene)
@@ -101,12 +77,12 @@ describe('a daemon that dies at any operation of a snapshot sync', () => {
   })
 
   it('leaves it also when it dies again after it was started again', async () => {
-    await forEachOperation(AFTER_RESTART.from, AFTER_RESTART.to, stride(6), async (scene, at) => {
+    await forEachOperation(SEED, { ...AFTER_RESTART, stride: stride(6) }, async (scene, at) => {
       const { world, daemons } = scene
       await beforeSync(scene)
       await crashAt(scene, MID_COPY)
       daemons.b.start()
-      armCrash(scene, at)
+      armCrash(scene, 'b', at)
       await world.run(90_000)
       daemons.b.kill()
       await expectLastCompleteState(scene)

@@ -115,6 +115,11 @@ export class Operator {
     return this.onImage('demote', name, (image) => demoteImage(image), { lockPolicy: keepingLockPolicy, journaled: true })
   }
 
+  /** As whoever is going to write does. */
+  takeLock(name: string): Command {
+    return this.onImage('lock', name, async (image) => void (await image.lock!.acquire()), { journaled: true })
+  }
+
   resync(name: string): Command {
     return this.onImage('resync', name, (image) => resyncImage(image))
   }

@@ -1,6 +1,7 @@
 import type { MirrorImageMode } from '../../src/cls/rbd/mirror-types.ts'
 import type { MirrorOptions } from '../../src/mirror/options.ts'
-import { ImageHistory, ImageUser } from './clients.ts'
+import { Errno, isErrno } from '../../src/rados/errors.ts'
+import { BLOCK, ImageHistory, ImageUser } from './clients.ts'
 import { contentOf, difference, findImage, findMirrored, mirrorEntry } from './images.ts'
 import { DataGuard } from './invariants/guards.ts'
 import { leftovers } from './invariants/leftovers.ts'
@@ -48,7 +49,7 @@ export class Scene {
       scene.checkLog()
       return scene
     } catch (error) {
-      if (options.verbose) console.log(world.trail.slice(-400).join('\n'))
+      if (options.verbose) console.log(world.trail.slice(-Number(process.env['SIMULATION_TRAIL'] ?? 400)).join('\n'))
       throw error
     } finally {
       world.end()
@@ -90,6 +91,13 @@ export class Scene {
     if (user.error !== undefined) throw user.error as Error
   }
 
+  /** Of a journaled image, as the writer's history has it: what is cut off is discarded some time between begin and end. */
+  async resize(operator: Operator, name: string, from: number, to: number): Promise<void> {
+    const change = this.histories.get(name)!.begin('discard', to / BLOCK, Math.max(from, to) / BLOCK)
+    await this.command('resize', operator.resize(name, to))
+    change.state = 'done'
+  }
+
   /** Time passes until the question is answered with yes. */
   async until(what: string, question: () => Promise<boolean>, limitMs = CONVERGENCE_MS): Promise<void> {
     const { world } = this
@@ -106,6 +114,15 @@ export class Scene {
 
   /** What differs between an image on both sides; undefined if nothing does. */
   async divergence(primary: Site, name: string): Promise<string | undefined> {
+    try {
+      return await this.compare(primary, name)
+    } catch (error) {
+      if (isErrno(error, Errno.ENOENT)) return error.message // something is being made, or removed
+      throw error
+    }
+  }
+
+  private async compare(primary: Site, name: string): Promise<string | undefined> {
     const other = this.world.other(primary)
     const id = await findImage(primary, name)
     if (id === undefined) return `${name} is not on ${primary.name}`

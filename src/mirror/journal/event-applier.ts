@@ -18,6 +18,8 @@ import { flattenImageHere } from '../../rbd/operations/flatten.ts'
 import { WriteWindow } from './write-window.ts'
 import type { WindowWriter } from './window-writer.ts'
 
+/** Begins the names of all sync points, whichever site's (image_sync/Utils.cc). */
+const SYNC_POINT_PREFIX = '.rbd-mirror.'
 /** Bytes and entries after which a window is written though no barrier asks for it. */
 const MAX_WINDOW_BYTES = 16 * 1024 * 1024
 const MAX_WINDOW_ENTRIES = 8192
@@ -205,7 +207,7 @@ export class EventApplier {
   private async start(event: StartEvent): Promise<void> {
     if (this.pending.has(event.opTid)) throw new UnreplayableEvent(event, `operation ${event.opTid} was begun before`)
     this.pending.set(event.opTid, event)
-    if (event.type === 'snapCreate') this.snapshotting ??= event.opTid
+    if (event.type === 'snapCreate' && !isAboutSyncPoint(event)) this.snapshotting ??= event.opTid
     if (event.type !== 'resize' || event.size <= this.image.header.size) return
     this.sizeBefore.set(event.opTid, this.image.header.size)
     await this.resize(event.size)
@@ -234,6 +236,7 @@ export class EventApplier {
 
   private async execute(event: StartEvent): Promise<void> {
     const { image } = this
+    if (isAboutSyncPoint(event)) return
     try {
       switch (event.type) {
         case 'snapCreate':
@@ -303,6 +306,14 @@ export class EventApplier {
       throw new UnreplayableEvent(event, `the local image has no snapshot ${event.fromName}`)
     }
   }
+}
+
+/**
+ * Snapshots that mirroring has made for its own first copies concern no replica. A daemon that finds nobody with the image's lock makes or removes them
+ * without a word in the journal.
+ */
+function isAboutSyncPoint(event: StartEvent): boolean {
+  return 'snapName' in event && event.snapNamespace.type === 'user' && event.snapName.startsWith(SYNC_POINT_PREFIX)
 }
 
 /** Operations whose failure leaves the primary's bytes somewhere between before and after. */
