@@ -7,7 +7,7 @@ import { mirrorInstancesAdd, mirrorInstancesList } from '../../src/cls/rbd/mirro
 import { Options } from '../../src/config/options.ts'
 import { mirrorOptions } from '../../src/daemon/mirror-options.ts'
 import { ImageMap } from '../../src/mirror/image-map/image-map.ts'
-import { loadImageMap } from '../../src/mirror/image-map/store.ts'
+import { loadImageMap, writeImageMap } from '../../src/mirror/image-map/store.ts'
 import { InstanceObject, lookAtInstance, type KnownMessage } from '../../src/mirror/instances/instance-object.ts'
 import { Instances } from '../../src/mirror/instances/instances.ts'
 import { InstanceRequests } from '../../src/mirror/instances/requests.ts'
@@ -244,6 +244,24 @@ describe('the image map', () => {
     next.remove('a')
     await waitFor('one to be gone', async () => !(await loadImageMap(io)).has('a'))
     expect(asked.at(-1)).toBe('release a of 2')
+  })
+})
+
+describe('the policy none', () => {
+  it('has the leader take all images, also those of a former leader that lives', async () => {
+    const { io } = await connect()
+    await writeImageMap(io, [{ action: 'update', globalImageId: 'a', instanceId: '2', mappedAt: 5 }])
+    const asked: string[] = []
+    const ask = (instanceId: string, action: string, id: string) => {
+      asked.push(`${action} ${id} of ${instanceId}`)
+      return Promise.resolve()
+    }
+    const map = new ImageMap({ ...deps, io, self: '1', options: { ...OPTIONS, imagePolicyType: 'none' }, onLoaded: () => undefined, ask })
+    map.add(new Set(['a', 'b']))
+    scope.spawn('map', (stop) => map.run(() => ['2'], stop))
+    map.addInstances(['2'])
+    await waitFor('the leader to have both', () => asked.length === 3)
+    expect(asked.sort()).toEqual(['acquire a of 1', 'acquire b of 1', 'release a of 2'])
   })
 })
 

@@ -33,6 +33,8 @@ export class ImageMap {
   private loaded = false
   private joined: string[] = []
   private known: ReadonlySet<string> | undefined
+  /** daemons that could not do what they were asked for, so that each is told of once */
+  private readonly failing = new Set<string>()
 
   constructor(private readonly options: ImageMapOptions) {
     const { self, clock } = options
@@ -178,11 +180,13 @@ export class ImageMap {
       signal.throwIfAborted()
       if (this.policy.isDead(instanceId)) this.policy.finish(globalImageId, false)
       else {
-        this.options.log.warn({ err: error, globalImageId, instanceId }, `cannot have a daemon ${action} an image`)
+        this.options.log[this.failing.has(instanceId) ? 'debug' : 'warn']({ err: error, globalImageId, instanceId }, `cannot have a daemon ${action} an image`)
+        this.failing.add(instanceId)
         await this.retry([task], signal)
       }
       return this.notifier.wake()
     }
+    this.failing.delete(instanceId)
     this.policy.finish(globalImageId, true)
     this.notifier.wake()
   }

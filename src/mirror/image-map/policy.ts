@@ -47,6 +47,9 @@ export class ImageMapPolicy {
   /** named by the map that was loaded; it has to answer before it gets more */
   private readonly unconfirmed = new Set<string>()
   private readonly images = new Map<string, ImageRecord>()
+  /** on their way to another state */
+  private readonly busy = new Set<string>()
+  /** of those, with something to be begun */
   private readonly due = new Set<string>()
   private heldBackUntil: number | undefined
 
@@ -86,7 +89,7 @@ export class ImageMapPolicy {
 
   /** Whether nothing is to be done or on its way. */
   get idle(): boolean {
-    return [...this.images.values()].every(({ state }) => programs[state] === undefined)
+    return this.busy.size === 0
   }
 
   /** Since the epoch: when images that stay for the migration throttle's sake may move. */
@@ -213,6 +216,7 @@ export class ImageMapPolicy {
     else {
       image.state = program.end
       image.step = 0
+      this.busy.delete(globalImageId)
     }
     if (after === 'unmap') this.unmap(globalImageId, image)
     if (programs[image.state] === undefined && image.next !== undefined) {
@@ -230,6 +234,7 @@ export class ImageMapPolicy {
       image.state = state
       image.step = 0
       image.next = undefined
+      this.busy.add(globalImageId)
       this.due.add(globalImageId)
     } else image.next = state
   }
