@@ -10,6 +10,9 @@ import { RBD_MIRROR_LEADER } from '../../rbd/names.ts'
 import type { MirrorOptions } from '../options.ts'
 import { lookAtInstance, removeInstance } from './instance-object.ts'
 
+/** How often a daemon is looked at that a former leader knew and that has not answered yet. */
+const UNSURE_POLL_MS = 1_000
+
 export interface InstancesOptions {
   readonly cluster: Cluster
   /** local, default namespace */
@@ -96,7 +99,9 @@ export class Instances {
     const { clock, options, log } = this.options
     for (;;) {
       const intervalMs = options.leaderHeartbeatInterval * 1000
-      const woken = await this.notifier.wait(clock, intervalMs, signal)
+      // who has not answered yet may have died just before we came to lead: its watch ends any moment
+      const unsure = [...this.known.values()].some(({ answers }) => !answers)
+      const woken = await this.notifier.wait(clock, unsure ? Math.min(UNSURE_POLL_MS, intervalMs) : intervalMs, signal)
       try {
         await this.check(woken === 'woken' ? 0 : intervalMs * 1.5)
       } catch (error) {
@@ -106,12 +111,12 @@ export class Instances {
     }
   }
 
-  /** @param silentMs who has answered within so many milliseconds needs no look */
+  /** @param silentMs who has answered a heartbeat within so many milliseconds needs no look */
   private async check(silentMs: number): Promise<void> {
     const { clock, io } = this.options
     const limitMs = this.limitMs()
     for (const [id, instance] of [...this.known]) {
-      if (clock.monotonic() - instance.heardAt < silentMs) continue
+      if (instance.answers && clock.monotonic() - instance.heardAt < silentMs) continue
       const state = await lookAtInstance(io, id)
       instance.present = state !== 'left'
       const { heardAt, answers } = this.known.get(id) ?? instance
