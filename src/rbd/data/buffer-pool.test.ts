@@ -14,6 +14,17 @@ it('gives the same buffers again, within its limit', () => {
   expect(pool.idleBytes).toBe(0)
 })
 
+it('rather gives a larger one than a fresh one', () => {
+  const pool = new BufferPool(2 ** 20)
+  const large = pool.take(2 ** 20)
+  pool.give(large)
+  expect(pool.take(5000) === large).toBe(true)
+  expect(pool.idleBytes).toBe(0)
+  pool.give(large)
+  expect(pool.take(2 ** 20 + 1).length).toBe(2 ** 21)
+  expect(pool.idleBytes).toBe(2 ** 20)
+})
+
 it('gives something for nothing', () => {
   expect(new BufferPool(1).take(0).length).toBe(4096)
 })

@@ -5,6 +5,8 @@
 export class BufferPool {
   private readonly free = new Map<number, Buffer[]>()
   private kept = 0
+  /** the largest class that was ever kept */
+  private largest = 0
 
   /** @param keepBytes how much may lie idle */
   constructor(private readonly keepBytes: number) {}
@@ -14,13 +16,19 @@ export class BufferPool {
     return this.kept
   }
 
-  /** A buffer of at least `length` bytes with arbitrary content. */
+  /**
+   * A buffer of at least `length` bytes with arbitrary content: a larger one rather than a fresh one, for what is allocated outside of
+   * V8's heap soon makes it collect all of its garbage.
+   */
   take(length: number): Buffer {
-    const size = sizeClass(length)
-    const buffer = this.free.get(size)?.pop()
-    if (!buffer) return Buffer.allocUnsafeSlow(size)
-    this.kept -= size
-    return buffer
+    const smallest = sizeClass(length)
+    for (let size = smallest; size <= this.largest; size *= 2) {
+      const buffer = this.free.get(size)?.pop()
+      if (!buffer) continue
+      this.kept -= size
+      return buffer
+    }
+    return Buffer.allocUnsafeSlow(smallest)
   }
 
   /** Takes back what `take` gave, when nobody refers to it any more. */
@@ -31,6 +39,7 @@ export class BufferPool {
     if (list) list.push(buffer)
     else this.free.set(size, [buffer])
     this.kept += size
+    this.largest = Math.max(this.largest, size)
   }
 
   /** Lets go of everything idle. */
