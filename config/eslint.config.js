@@ -9,6 +9,7 @@ export default defineConfig(
   {
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname + '/..' } },
     rules: {
+      '@typescript-eslint/no-require-imports': ['error', { allowAsImport: true }], // what CommonJS files import by
       eqeqeq: ['error', 'always', { null: 'ignore' }],
       'no-console': 'error',
       '@typescript-eslint/consistent-type-imports': 'error',
