@@ -13,7 +13,7 @@ import { emulatedMirroring } from './scenarios/emulated-mirroring.ts'
 import { emulator } from './scenarios/emulator.ts'
 import { failoverQuick, failoverStock } from './scenarios/failover.ts'
 import { initialSync } from './scenarios/initial-sync.ts'
-import { journalCatchUp } from './scenarios/journal-catch-up.ts'
+import { journalCatchUp, journalCatchUpLarge } from './scenarios/journal-catch-up.ts'
 import { journalFailover } from './scenarios/journal-failover.ts'
 import { journalInitialSync } from './scenarios/journal-initial-sync.ts'
 import { journalLag } from './scenarios/journal-lag.ts'
@@ -30,6 +30,7 @@ const SCENARIOS: readonly Scenario[] = [
   manyImages,
   journalInitialSync,
   journalCatchUp,
+  journalCatchUpLarge,
   journalLag,
   journalFailover,
   journalMany,
