@@ -1,6 +1,6 @@
 import * as cls from '../cls/journal/client.ts'
 import { JOURNAL_MAX_RETURN, type Tag } from '../cls/journal/types.ts'
-import { Errno, isErrno } from '../rados/errors.ts'
+import { Errno, isErrno, RadosError } from '../rados/errors.ts'
 import type { IoCtx } from '../rados/io-ctx.ts'
 import { journalHeaderName } from './names.ts'
 
@@ -47,4 +47,21 @@ export async function createTag(io: IoCtx, journalId: string, tagClass: bigint, 
     }
     return getTag(io, journalId, tid)
   }
+}
+
+/** Begins the epoch `tid`, if none was begun since the one before it: ESTALE otherwise. Done again after a lost reply it finds its own. */
+export async function createTagAfter(io: IoCtx, journalId: string, before: Pick<Tag, 'tid' | 'tagClass'>, data: Buffer): Promise<Tag> {
+  const oid = journalHeaderName(journalId)
+  const tid = before.tid + 1n
+  try {
+    await cls.tagCreate.call(io, oid, { tid, tagClass: before.tagClass, data })
+  } catch (error) {
+    if (!isErrno(error, Errno.ESTALE, Errno.EEXIST)) throw error
+    const there = await getTag(io, journalId, tid)
+    if (there.tagClass !== before.tagClass || !there.data.equals(data)) {
+      throw new RadosError(Errno.ESTALE, { op: `begin tag ${tid}`, cluster: io.clusterName, pool: io.poolName, oid, cause: error })
+    }
+    return there
+  }
+  return getTag(io, journalId, tid)
 }

@@ -66,7 +66,13 @@ async function prepare(context: ImageContext, target: JournalTarget, opened: Ope
     localImageId = await describing('failed to create local image', () => createLocal(context, source, client))
   }
   const id = localImageId
-  const policy = replicaPolicy(() => opened.localJournal?.isOwner ?? true)
+  const policy = replicaPolicy(() => {
+    const journal = opened.localJournal
+    if (!journal || journal.isOwner) return true
+    // who asks may know more than we do: that makes us look
+    journal.journal.metadata.refresh().catch((error: unknown) => context.log.debug({ err: error }, 'local journal not read'))
+    return false
+  })
   const openingImage = describing('failed to open local image', () => openImage(context, context.local, id, policy, signal)).then(
     (image) => (opened.local = image),
   )

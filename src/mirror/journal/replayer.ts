@@ -9,11 +9,11 @@ import type { Journal } from '../../journal/journal.ts'
 import { journalDataName, journalDataPrefix } from '../../journal/names.ts'
 import { MIN_FETCH_BYTES } from '../../journal/object-reader.ts'
 import type { PlayedEntry, Played, PlayerLimits } from '../../journal/player.ts'
-import { EBLOCKLISTED, isErrno } from '../../rados/errors.ts'
+import { EBLOCKLISTED, Errno, isErrno } from '../../rados/errors.ts'
 import type { Image } from '../../rbd/image.ts'
 import { EventEntry } from '../../rbd/journal/events.ts'
 import { decodeTag, IMAGE_CLIENT_ID, loadHistory, type ImageJournal } from '../../rbd/journal/image-journal.ts'
-import { ORPHAN_MIRROR_UUID, type TagData } from '../../rbd/journal/tag-data.ts'
+import { LOCAL_MIRROR_UUID, ORPHAN_MIRROR_UUID, type TagData } from '../../rbd/journal/tag-data.ts'
 import type { ImageContext } from '../image-context.ts'
 import { takeImageLock } from '../image-lock.ts'
 import type { Replayer, ReplayEnd } from '../replayer.ts'
@@ -32,6 +32,8 @@ import { isOwnDemotion, localTagFor, type Sites } from './tag-chain.ts'
 const IDLE_COMMIT_MS = 500
 /** Fetched at once of each of a journal's objects: more is no faster. */
 const MAX_FETCH_BYTES = 2 * 1024 * 1024
+/** The local journal is looked at at least this often. */
+const SAFETY_LOOK_MS = 30_000
 /** A replay that goes on reports this often. */
 const REPORT_MS = 1_000
 
@@ -71,6 +73,7 @@ export class JournalReplayer implements Replayer {
   private committedAt: number
   private reportedAt = -Infinity
   private uncommitted = false
+  private lookedAt: number
   private name: string | undefined
   private cancelIdleCommit: (() => void) | undefined
   private flushes: { resolve: () => void; reject: (error: Error) => void }[] = []
@@ -82,7 +85,7 @@ export class JournalReplayer implements Replayer {
     this.tracker = this.newTracker()
     this.settings = replayed.settings
     this.sites = { localMirrorUuid: context.local.mirrorUuid, remoteMirrorUuid: context.remote.mirrorUuid }
-    this.committedAt = context.clock.monotonic()
+    this.committedAt = this.lookedAt = context.clock.monotonic()
   }
 
   async run(signal: AbortSignal): Promise<ReplayEnd> {
@@ -189,12 +192,21 @@ export class JournalReplayer implements Replayer {
         else await this.settle(signal)
         if (this.demoted) return { type: 'remoteDemoted' }
         await this.serveFlushes()
+        await this.lookForPromotion()
         if (played.type === 'idle') await player.wait(signal)
       }
     } finally {
       detach()
       leave()
     }
+  }
+
+  /** Who promotes this site tells us; but a notification may get lost, or the watch. */
+  private async lookForPromotion(): Promise<void> {
+    const now = this.context.clock.monotonic()
+    if (now - this.lookedAt < SAFETY_LOOK_MS) return
+    this.lookedAt = now
+    await describing('error accessing local journal', () => this.replayed.localJournal.journal.metadata.refresh())
   }
 
   /** Half of what this journal may hold is for what has been fetched, half for what waits to be written. */
@@ -275,9 +287,20 @@ export class JournalReplayer implements Replayer {
     const { data: known } = localJournal.ownership
     const wanted = localTagFor(data, this.sites)
     const noted = sameTag(known, wanted) || (data.mirrorUuid === ORPHAN_MIRROR_UUID && isOwnDemotion(known))
-    if (!noted) await describing('failed to allocate journal tag', () => localJournal.allocateTag(wanted))
+    if (!noted) await describing('failed to allocate journal tag', () => this.noteTag(wanted))
     this.context.log.debug({ tag: String(tid), owner: wanted.mirrorUuid, journal: remoteJournal.metadata.oid }, 'new tag')
     this.tagTid = tid
+  }
+
+  /** Whoever has promoted this site meanwhile keeps it. */
+  private async noteTag(data: TagData): Promise<void> {
+    const { localJournal } = this.replayed
+    try {
+      await localJournal.followTag(data)
+    } catch (error) {
+      if (isErrno(error, Errno.ESTALE) && (await localJournal.refresh()).data.mirrorUuid === LOCAL_MIRROR_UUID) this.end ??= { type: 'localPromoted' }
+      throw error
+    }
   }
 
   private async fetchTag(tid: bigint): Promise<TagData> {

@@ -5,7 +5,7 @@ import { MalformedInput } from '../../encoding/malformed-input.ts'
 import { commitPosition, findClient, registerClient, updateClientData } from '../../journal/clients.ts'
 import { createJournal, Journal, removeJournal, type JournalOptions } from '../../journal/journal.ts'
 import { journalHeaderName } from '../../journal/names.ts'
-import { createTag, listTags } from '../../journal/tags.ts'
+import { createTag, createTagAfter, listTags } from '../../journal/tags.ts'
 import { Errno, RadosError } from '../../rados/errors.ts'
 import type { IoCtx } from '../../rados/io-ctx.ts'
 import type { Promotion } from '../mirror/mirror-info.ts'
@@ -120,6 +120,16 @@ export class ImageJournal {
     return this.state
   }
 
+  /**
+   * Notes an epoch of the image's history that another site has begun. Rejects with ESTALE if the ownership has changed since it was read last: a
+   * promotion is never overruled.
+   */
+  async followTag(data: TagData): Promise<void> {
+    const { tid, meta } = this.state
+    const tag = await createTagAfter(this.io, this.journal.metadata.journalId, { tid, tagClass: meta.tagClass }, encode(TagData, data))
+    this.state = { ...this.state, tid: tag.tid, data }
+  }
+
   /** Asks whoever mirrors to this image to throw it away and copy it anew. */
   async requestResync(): Promise<void> {
     await this.setMeta({ ...this.state.meta, resyncRequested: true })
@@ -170,6 +180,8 @@ export class ImageJournal {
     const { splayWidth } = this.journal.metadata
     const others = this.committed.filter(({ objectNumber }) => (objectNumber - position.objectNumber) % splayWidth !== 0)
     await commitPosition(this.journal.metadata, IMAGE_CLIENT_ID, [position, ...others])
+    // a daemon that follows has to stop: it is told before anybody goes
+    await this.journal.metadata.notify()
     await this.journal.metadata.refresh()
   }
 

@@ -11,8 +11,10 @@ import type { World } from '../world/world.ts'
 
 /** Objects that belong to an image carry its id. */
 const OF_IMAGE = /^(?:rbd_header|rbd_data|rbd_object_map|journal|journal_data|rbd_mirror_snapshot)\.(?:(?<=journal_data\.)\d+\.)?([0-9a-f]+)/
-/** Of each side, when nothing is going on: the last synced one, and what still waits for it. */
+/** Of a replica, when nothing is going on: the last synced one, and what ownership changes have left. Of a primary, what still waits for its peer. */
 const MAX_MIRROR_SNAPSHOTS = 3
+/** rbd_mirroring_max_mirroring_snapshots, and the newest: those that the peer has let go stay until the next one is made, as with the C++ daemon */
+const MAX_LET_GO = 6
 
 /**
  * When everything has come to rest: nothing is there that nobody needs. Returns what is.
@@ -67,9 +69,11 @@ async function ofImage(site: Site, id: string, name: string, objects: readonly s
     }
     const mirror = mirrorSnapshots(snapshots)
     const primary = mirror.filter(({ namespace }) => isPrimary(namespace))
+    const waiting = primary.filter(({ namespace }) => namespace.mirrorPeerUuids.size > 0)
     const replica = mirror.filter(({ namespace }) => isNonPrimary(namespace))
     for (const { id: snap, namespace } of mirror) if (!namespace.complete) found.push(`${name}: mirror-snapshot ${snap} is incomplete`)
-    if (primary.length > MAX_MIRROR_SNAPSHOTS) found.push(`${name}: ${primary.length} primary mirror-snapshots`)
+    if (waiting.length > MAX_MIRROR_SNAPSHOTS) found.push(`${name}: ${waiting.length} primary mirror-snapshots wait for the peer`)
+    if (primary.length - waiting.length > MAX_LET_GO) found.push(`${name}: ${primary.length} primary mirror-snapshots`)
     if (replica.length > MAX_MIRROR_SNAPSHOTS) found.push(`${name}: ${replica.length} non-primary mirror-snapshots`)
   })
   const locker = await findLocker(io, headerName(id))

@@ -1,8 +1,10 @@
+import { delay } from '../../../src/base/clock.ts'
 import type { Log } from '../../../src/base/log.ts'
 import type { PlannedOperation } from '../../../src/drivers/faulty/fault-plan.ts'
 import { FaultyCluster } from '../../../src/drivers/faulty/faulty-cluster.ts'
 import type { EmulatedCluster } from '../../../src/drivers/emulator/cluster.ts'
 import type { Cluster } from '../../../src/rados/cluster.ts'
+import { Errno, RadosError } from '../../../src/rados/errors.ts'
 import type { SeededRandom } from './seeded-random.ts'
 import type { Site } from './site.ts'
 import { ProcessClock, type VirtualClock } from './virtual-clock.ts'
@@ -12,12 +14,15 @@ import { Wire, type Trouble } from './wire.ts'
 const WATCH_TIMEOUT_MS = 30_000
 /** What the daemon sets for its remote connections. */
 const REMOTE_TIMEOUT_MS = 30_000
+const CONNECT_TIMEOUT_MS = 30_000
 
 export interface ProcessWorld {
   readonly clock: VirtualClock
   readonly random: SeededRandom
   troublesOf(connection: Connection, operation: PlannedOperation): readonly Trouble[]
   onOperation(connection: Connection, operation: PlannedOperation): void
+  /** milliseconds until a site can be reached again */
+  unreachableFor(process: Process, site: Site): number
   onLog(process: Process, level: 'debug' | 'info' | 'warn' | 'error', fields: object, message: string): void
   readonly verbose: boolean
 }
@@ -69,6 +74,9 @@ export class Process {
 
   async connect(site: Site, { remote = false, user = 'client.admin' } = {}): Promise<Cluster> {
     const { clock, random } = this.world
+    const wait = this.world.unreachableFor(this, site)
+    if (wait > 0) await delay(this.clock, Math.min(wait, CONNECT_TIMEOUT_MS))
+    if (wait > CONNECT_TIMEOUT_MS) throw new RadosError(Errno.ETIMEDOUT, { op: 'connect', cluster: site.name })
     const inner: EmulatedCluster = await site.driver.connect({ name: site.name, entity: user, options: {} })
     const wire = new Wire({
       clock,

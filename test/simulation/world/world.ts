@@ -54,6 +54,7 @@ export class World implements ProcessWorld {
   /** changes that were applied on both clusters */
   changes = 0
   troubles: (connection: Connection, operation: PlannedOperation) => readonly Trouble[] = () => []
+  outage: (process: Process, site: Site) => number = () => 0
   /** told of each change that a program has made, right away */
   readonly appliedListeners: ((site: Site, change: AppliedChange, connection: Connection) => void)[] = []
   readonly operationListeners: ((connection: Connection, operation: PlannedOperation) => void)[] = []
@@ -124,6 +125,10 @@ export class World implements ProcessWorld {
 
   troublesOf(connection: Connection, operation: PlannedOperation): readonly Trouble[] {
     return this.troubles(connection, operation)
+  }
+
+  unreachableFor(process: Process, site: Site): number {
+    return this.outage(process, site)
   }
 
   onOperation(connection: Connection, operation: PlannedOperation): void {

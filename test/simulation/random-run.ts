@@ -1,0 +1,269 @@
+import type { MirrorImageMode } from '../../src/cls/rbd/mirror-types.ts'
+import { RadosError } from '../../src/rados/errors.ts'
+import { loadMirrorInfo } from '../../src/rbd/mirror/mirror-info.ts'
+import type { ImageUser } from './clients.ts'
+import { getGlobalStatus } from '../../src/rbd/mirror/status.ts'
+import { difference, findImage, mirrorEntry } from './images.ts'
+import { NEMESES, Nemeses, type Nemesis } from './nemeses.ts'
+import type { Command, Operator } from './operators.ts'
+import { Scene } from './scene.ts'
+import { SeededRandom } from './world/seeded-random.ts'
+import type { Site } from './world/site.ts'
+import { Violation } from './world/world.ts'
+
+export interface RandomRun {
+  seed: number
+  verbose?: boolean
+  /** nemeses that are left out although the seed has them */
+  without?: ReadonlySet<string>
+}
+
+const SIZES = [65_536, 57_344, 40_960, 81_920]
+const NAME = 'image'
+/** Simulated time in which things go wrong. */
+const TROUBLED_MS = 120_000
+
+/** The life of an image: whatever clients, operators and faults do, in the end both sites have the same. */
+class Life {
+  private readonly random: SeededRandom
+  private primary: Site
+  private user: ImageUser | undefined
+  private readonly snapshots: string[] = []
+  private snapshotCount = 0
+  private size = SIZES[0]!
+  readonly said: string[] = []
+
+  constructor(
+    private readonly scene: Scene,
+    private readonly mode: MirrorImageMode,
+  ) {
+    this.random = new SeededRandom(scene.world.seed, 'life')
+    this.primary = scene.world.sites.a
+  }
+
+  async live(): Promise<void> {
+    const { scene, random } = this
+    const { world } = scene
+    scene.startDaemons()
+    await scene.mirrorNew(NAME, this.mode, this.size)
+    this.startUser()
+    const end = world.clock.monotonic() + TROUBLED_MS
+    while (world.clock.monotonic() < end) {
+      await world.run(random.between(500, 9_000))
+      await this.act()
+    }
+  }
+
+  /** After the troubles: one side is primary, the other follows it. */
+  async settle(): Promise<void> {
+    const { scene } = this
+    await this.stopUser()
+    const primary = this.primary
+    const replica = scene.world.other(primary)
+    if (!(await this.isPrimary(primary))) await this.insist('force-promote', () => this.operator(primary).promote(NAME, true), primary)
+    if (await this.isPrimary(replica)) {
+      await this.must('demote', this.operator(replica).demote(NAME))
+      await this.must('resync', this.operator(replica).resync(NAME))
+    } else if (this.forced) await this.attempt('resync', this.operator(replica).resync(NAME))
+    await scene.write(primary, NAME, 300)
+    await scene.converge(primary, NAME)
+    await scene.checkLeftovers()
+  }
+
+  private forced = false
+
+  private operator(site: Site): Operator {
+    const { operators, world } = this.scene
+    return site === world.sites.a ? operators.a : operators.b
+  }
+
+  private startUser(): void {
+    this.user = this.scene.user(this.primary, NAME, { pauseMs: this.random.pick([5, 50, 400]), maxBlocks: 16, flushEvery: this.random.pick([0, 3, 20]) })
+  }
+
+  private async stopUser(): Promise<void> {
+    const { user } = this
+    this.user = undefined
+    if (user) await this.scene.world.finish('stop the user', () => user.stop())
+  }
+
+  private async act(): Promise<void> {
+    const { random, primary } = this
+    const operator = this.operator(primary)
+    const draw = random.next()
+    if (draw < 0.4) return void (this.mode === 'snapshot' && (await this.attempt('mirror-snapshot', operator.snapshot(NAME))))
+    if (draw < 0.52) {
+      const name = `snap-${++this.snapshotCount}`
+      if (await this.attempt('snap create', operator.userSnapshot(NAME, name))) this.snapshots.push(name)
+      return
+    }
+    if (draw < 0.62) {
+      const name = this.snapshots.shift()
+      if (name !== undefined) await this.attempt('snap rm', operator.removeUserSnapshot(NAME, name))
+      return
+    }
+    if (draw < 0.7) {
+      this.size = random.pick(SIZES)
+      return void (await this.attempt('resize', operator.resize(NAME, this.size)))
+    }
+    if (draw < 0.76) return this.failOver()
+    if (draw < 0.8) return this.disaster()
+    if (draw < 0.84) return void (await this.attempt('resync', this.operator(this.scene.world.other(primary)).resync(NAME)))
+    if (draw < 0.88) return this.killUser()
+    if (draw < 0.92) return this.killOperator()
+  }
+
+  private async killUser(): Promise<void> {
+    this.user?.kill()
+    this.user = undefined
+    await this.scene.world.run(this.random.between(0, 5_000))
+    this.startUser()
+  }
+
+  /** In the middle of a command that may be given again. */
+  private async killOperator(): Promise<void> {
+    const { world } = this.scene
+    const operator = this.operator(this.primary)
+    const command: Command<unknown> = this.mode === 'snapshot' ? operator.snapshot(NAME) : operator.userSnapshot(NAME, `snap-${++this.snapshotCount}`)
+    await world.run(this.random.between(0, 60))
+    command.process.kill()
+  }
+
+  /** Orderly: demoted here, and promoted there as soon as that has everything. */
+  private async failOver(): Promise<void> {
+    const { scene, primary } = this
+    const { world } = scene
+    const other = world.other(primary)
+    if ((await findImage(other, NAME)) === undefined || this.forced) return
+    await this.stopUser()
+    if (await this.attempt('demote', this.operator(primary).demote(NAME))) {
+      const end = world.clock.monotonic() + 150_000
+      while (world.clock.monotonic() < end) {
+        await world.run(2_000)
+        if (!(await this.hasFollowedDemotion(other))) continue
+        if (await this.attempt('promote', this.operator(other).promote(NAME))) this.primary = other
+        break
+      }
+    }
+    // from where it was demoted an image can always go on
+    if (!(await this.isPrimary(this.primary))) await this.insist('promote again', () => this.operator(this.primary).promote(NAME, true), this.primary)
+    this.startUser()
+  }
+
+  /** What an operator has to wait for: a site that was primary before may be promoted although it has nothing of what the other has written since. */
+  private async hasFollowedDemotion(site: Site): Promise<boolean> {
+    const { scene } = this
+    const id = await findImage(site, NAME)
+    const entry = id === undefined ? undefined : await mirrorEntry(site, id)
+    if (!entry) return false
+    const { local } = await getGlobalStatus(site.io, entry.globalImageId, [])
+    if (local?.description !== 'remote image demoted') return false
+    return (await scene.divergence(scene.world.other(site), NAME)) === undefined
+  }
+
+  /** The other site takes over without asking; what was not replicated is lost. */
+  private async disaster(): Promise<void> {
+    const { scene, primary, mode } = this
+    const other = scene.world.other(primary)
+    const id = await findImage(other, NAME)
+    if (id === undefined || this.forced) return
+    if (!(await this.attempt('force-promote', this.operator(other).promote(NAME, true)))) return
+    this.forced = true
+    const complete = scene.replicas.lastComplete(other, id)
+    if (mode === 'snapshot' && complete) {
+      const differs = difference(complete.content, await scene.content(other, id))
+      if (differs !== undefined) throw new Violation(`a forced promotion gave something else than the last complete state, ${differs}`)
+    }
+    await this.stopUser()
+    this.primary = other
+    this.startUser()
+  }
+
+  private async isPrimary(site: Site): Promise<boolean> {
+    const id = await findImage(site, NAME)
+    if (id === undefined) return false
+    const { promotion } = await loadMirrorInfo(site.io, id).catch(() => ({ promotion: { state: 'unknown' } }))
+    return promotion.state === 'primary'
+  }
+
+  /** Whether it was done. What a cluster or a rule refuses is no surprise here. */
+  private async attempt<T>(what: string, command: Command<T>): Promise<boolean> {
+    try {
+      await this.scene.command(what, command)
+      this.said.push(`${this.now()} ${what}`)
+      return true
+    } catch (error) {
+      if (!(error instanceof RadosError)) throw error
+      this.said.push(`${this.now()} ${what}: ${error.message}`)
+      return false
+    }
+  }
+
+  private async must<T>(what: string, command: Command<T>): Promise<void> {
+    if (!(await this.attempt(what, command))) throw new Violation(`${what} failed when nothing went wrong any more: ${this.said.at(-1)}`)
+  }
+
+  /** Until it is done, or the time is over. */
+  private async insist(what: string, command: () => Command, site: Site): Promise<void> {
+    for (let tries = 0; tries < 20; tries++) {
+      if (await this.attempt(what, command())) return
+      if (await this.isPrimary(site)) return
+      await this.scene.world.run(10_000)
+    }
+    throw new Violation(`${what} fails again and again: ${this.said.at(-1)}`)
+  }
+
+  private now(): string {
+    return `${(this.scene.world.clock.monotonic() / 1000).toFixed(1)} s`
+  }
+}
+
+export interface Played {
+  scene: Scene
+  nemeses: readonly Nemesis[]
+}
+
+/** Plays a seed. Rejects with what is wrong. */
+export async function playSeed({ seed, verbose = false, without = new Set() }: RandomRun): Promise<Played> {
+  const choice = new SeededRandom(seed, 'run')
+  const mode = choice.pick(['snapshot', 'journal'] as const)
+  let chosen: readonly Nemesis[] = []
+  let life: Life | undefined
+  try {
+    const scene = await Scene.play(
+      seed,
+      async (stage) => {
+        const nemeses = new Nemeses(stage.world, [stage.daemons.a, stage.daemons.b], without)
+        chosen = [...nemeses.chosen]
+        life = new Life(stage, mode)
+        await life.live()
+        nemeses.stop()
+        await life.settle()
+        await stage.stopDaemons()
+      },
+      { verbose },
+    )
+    return { scene, nemeses: chosen }
+  } catch (error) {
+    const told = error as Error
+    throw new Violation(`seed ${seed} (${mode}; ${chosen.join(', ') || 'no nemesis'}): ${told.message}${verbose ? `\n${life?.said.join('\n')}\n${told.stack}` : ''}`)
+  }
+}
+
+/** Those of a failing seed's nemeses that it takes to fail. */
+export async function necessaryNemeses(seed: number, left: ReadonlySet<string>): Promise<readonly string[]> {
+  const without = new Set(left)
+  const needed: string[] = []
+  for (const one of NEMESES) {
+    if (without.has(one)) continue
+    without.add(one)
+    const passes = await playSeed({ seed, without }).then(
+      () => true,
+      () => false,
+    )
+    if (!passes) continue
+    without.delete(one)
+    needed.push(one)
+  }
+  return needed
+}
