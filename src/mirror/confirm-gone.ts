@@ -1,5 +1,5 @@
 import { mirrorImageGet, mirrorImageGetImageId, mirrorModeGet, mirrorUuidGet } from '../cls/rbd/mirror-client.ts'
-import { Errno, isErrno } from '../rados/errors.ts'
+import { ifThere } from '../rados/errors.ts'
 import type { IoCtx } from '../rados/io-ctx.ts'
 import { RBD_MIRRORING } from '../rbd/names.ts'
 import type { RemotePool } from './remote-pool.ts'
@@ -18,21 +18,12 @@ export class NotConfirmed extends Error {
  * @param io remote, of the image's namespace
  */
 export async function confirmGone(remote: RemotePool, io: IoCtx, globalImageId: string): Promise<void> {
-  const mirrorUuid = await orUndefined(mirrorUuidGet.call(remote.io, RBD_MIRRORING, undefined))
+  const mirrorUuid = await ifThere(mirrorUuidGet.call(remote.io, RBD_MIRRORING, undefined))
   if (mirrorUuid !== remote.mirrorUuid) throw new NotConfirmed('the remote pool is no longer the one that was mirrored')
-  const mode = await orUndefined(mirrorModeGet.call(io, RBD_MIRRORING, undefined))
+  const mode = await ifThere(mirrorModeGet.call(io, RBD_MIRRORING, undefined))
   if (mode === undefined || mode === 'disabled') throw new NotConfirmed('mirroring of the remote pool is disabled')
-  const imageId = await orUndefined(mirrorImageGetImageId.call(io, RBD_MIRRORING, { globalImageId }))
+  const imageId = await ifThere(mirrorImageGetImageId.call(io, RBD_MIRRORING, { globalImageId }))
   if (imageId === undefined) return
-  const image = await orUndefined(mirrorImageGet.call(io, RBD_MIRRORING, { imageId }))
+  const image = await ifThere(mirrorImageGet.call(io, RBD_MIRRORING, { imageId }))
   if (image && image.state !== 'disabling') throw new NotConfirmed('the remote image is mirrored again')
-}
-
-async function orUndefined<T>(answer: Promise<T>): Promise<T | undefined> {
-  try {
-    return await answer
-  } catch (error) {
-    if (isErrno(error, Errno.ENOENT)) return undefined
-    throw error
-  }
 }

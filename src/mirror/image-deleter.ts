@@ -7,7 +7,7 @@ import { mirrorImageGet, mirrorImageGetImageId, mirrorImageRemove, mirrorImageSe
 import type { MirrorImageState } from '../cls/rbd/mirror-types.ts'
 import { dirGetName, setFeatures } from '../cls/rbd/client.ts'
 import { utimeFromMs, utimeToMs } from '../encoding/codec.ts'
-import { EBLOCKLISTED, Errno, isErrno, RadosError } from '../rados/errors.ts'
+import { EBLOCKLISTED, Errno, isErrno, RadosError, ifThere } from '../rados/errors.ts'
 import type { IoCtx } from '../rados/io-ctx.ts'
 import { WriteOperation } from '../rados/operation.ts'
 import { FEATURE_NON_PRIMARY } from '../rbd/features.ts'
@@ -66,16 +66,16 @@ export class ImageDeleter {
    */
   async moveToTrash(globalImageId: string, resync: boolean): Promise<void> {
     const { io } = this
-    const imageId = await orUndefined(mirrorImageGetImageId.call(io, RBD_MIRRORING, { globalImageId }))
+    const imageId = await ifThere(mirrorImageGetImageId.call(io, RBD_MIRRORING, { globalImageId }))
     if (imageId === undefined) return
-    const mirrorImage = await orUndefined(mirrorImageGet.call(io, RBD_MIRRORING, { imageId }))
+    const mirrorImage = await ifThere(mirrorImageGet.call(io, RBD_MIRRORING, { imageId }))
     if (mirrorImage === undefined) return
     const thrownAway = (await findInTrash(io, imageId))?.source === 'mirroring'
     if (mirrorImage.state !== 'creating' && !thrownAway) await this.checkDeletable(globalImageId, imageId, mirrorImage.state, resync)
     if (mirrorImage.state !== 'disabling') {
       await mirrorImageSet.call(io, RBD_MIRRORING, { imageId, image: { ...mirrorImage, state: 'disabling' } })
     }
-    const name = await orUndefined(dirGetName.call(io, RBD_DIRECTORY, { id: imageId }))
+    const name = await ifThere(dirGetName.call(io, RBD_DIRECTORY, { id: imageId }))
     if (name !== undefined) {
       const now = this.context.clock.now()
       const delayMs = this.context.options.mirroringDeleteDelay * 1000
@@ -84,8 +84,8 @@ export class ImageDeleter {
       await moveToTrash(io, imageId, spec) // which tells the leader, who deletes
     }
     if (mirrorImage.mode === 'journal') await this.resetJournal(imageId)
-    else await orUndefined(setFeatures.call(io, headerName(imageId), { features: 0n, mask: FEATURE_NON_PRIMARY }))
-    await orUndefined(mirrorImageRemove.call(io, RBD_MIRRORING, { imageId }))
+    else await ifThere(setFeatures.call(io, headerName(imageId), { features: 0n, mask: FEATURE_NON_PRIMARY }))
+    await ifThere(mirrorImageRemove.call(io, RBD_MIRRORING, { imageId }))
     await notifyMirroring(io, { type: 'imageUpdated', state: 'disabled', imageId, globalImageId }, this.log)
     this.log.info({ globalImageId, imageId, name, resync }, 'image moved to trash')
   }
@@ -104,7 +104,7 @@ export class ImageDeleter {
   }
 
   private async checkDeletable(globalImageId: string, imageId: string, mirroring: MirrorImageState, resync: boolean): Promise<void> {
-    const info = await orUndefined(loadMirrorInfo(this.io, imageId))
+    const info = await ifThere(loadMirrorInfo(this.io, imageId))
     if (info === undefined) return // no image, only its mirroring entry is left
     const { state } = info.promotion
     if (state === 'primary' || (state === 'orphan' && !resync)) throw new NotDeletable(globalImageId, state)
@@ -202,14 +202,5 @@ export class ImageDeleter {
       this.queue.failed(deletion, clock.monotonic() + waitMs, errno, message)
       if (!busy || deletion.retries === 0) this.log.warn({ imageId, err: error, waitMs }, 'cannot remove a trashed image yet')
     }
-  }
-}
-
-async function orUndefined<T>(answer: Promise<T>): Promise<T | undefined> {
-  try {
-    return await answer
-  } catch (error) {
-    if (isErrno(error, Errno.ENOENT)) return undefined
-    throw error
   }
 }

@@ -122,3 +122,13 @@ const severities: Partial<Record<ErrnoName, ErrorSeverity>> = {
 export function severityOf(error: unknown): ErrorSeverity {
   return error instanceof RadosError ? (severities[errnoName(error.errno) as ErrnoName] ?? 'image') : 'bug'
 }
+
+/** Undefined where an object, or what is looked for in it, is not there (ENOENT). */
+export async function ifThere<T>(answer: Promise<T>): Promise<T | undefined> {
+  try {
+    return await answer
+  } catch (error) {
+    if (isErrno(error, Errno.ENOENT)) return undefined
+    throw error
+  }
+}

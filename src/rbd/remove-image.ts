@@ -1,11 +1,11 @@
 import { dirRemoveImage } from '../cls/rbd/client.ts'
 import { mirrorImageRemove } from '../cls/rbd/mirror-client.ts'
-import { Errno, isErrno } from '../rados/errors.ts'
+import { Errno, isErrno, ifThere } from '../rados/errors.ts'
 import type { IoCtx } from '../rados/io-ctx.ts'
 import { findImageName } from './directory.ts'
 import { Image, type ImageOptions } from './image.ts'
 import { headerName, idObjectName, objectMapName, RBD_DIRECTORY, RBD_MIRRORING } from './names.ts'
-import { detachFromParent, ignoringAbsence } from './operations/children.ts'
+import { detachFromParent } from './operations/children.ts'
 import { operationError } from './operations/invoke.ts'
 import { unprotectSnapshotHere } from './operations/snapshot-edit.ts'
 import { removeSnapshotHere } from './operations/snapshot-remove.ts'
@@ -36,14 +36,14 @@ export async function removeImage(io: IoCtx, imageId: string, options: RemoveOpt
     } finally {
       await image.close()
     }
-    await ignoringAbsence(io.remove(headerName(imageId)))
+    await ifThere(io.remove(headerName(imageId)))
   }
   await options.removeJournal?.(imageId)
-  await ignoringAbsence(io.remove(objectMapName(imageId)))
-  await ignoringAbsence(mirrorImageRemove.call(io, RBD_MIRRORING, { imageId }))
+  await ifThere(io.remove(objectMapName(imageId)))
+  await ifThere(mirrorImageRemove.call(io, RBD_MIRRORING, { imageId }))
   if (name === undefined) return
-  await ignoringAbsence(io.remove(idObjectName(name)))
-  await ignoringAbsence(dirRemoveImage.call(io, RBD_DIRECTORY, { name, id: imageId }))
+  await ifThere(io.remove(idObjectName(name)))
+  await ifThere(dirRemoveImage.call(io, RBD_DIRECTORY, { name, id: imageId }))
 }
 
 async function openIfThere(io: IoCtx, id: string, options: RemoveOptions): Promise<Image | undefined> {

@@ -1,24 +1,13 @@
 import { randomBytes } from 'node:crypto'
-import { afterAll, beforeAll, it } from 'vitest'
+import { it } from 'vitest'
 import { describeCeph } from '../support/ceph.ts'
-import type { MirrorDaemon } from '../support/daemon.ts'
-import { expectSameUserSnapshots, MIB, mirrorAndCompare, startDaemon } from '../support/e2e.ts'
-import { createMirroredPool } from '../support/mirroring.ts'
+import { expectSameUserSnapshots, MIB, mirrorAndCompare } from '../support/e2e.ts'
+import { mirroring } from '../support/scenario.ts'
 
 const POOL = 'copyup'
 
 describeCeph('what a clone copies up from its parent', (pair) => {
-  let daemon: MirrorDaemon
-
-  beforeAll(async () => {
-    await createMirroredPool(pair.a, pair.b, POOL)
-    daemon = startDaemon(pair)
-    await daemon.waitUntilUp()
-  })
-
-  afterAll(async () => {
-    if (daemon.running) await daemon.stop()
-  })
+  mirroring(() => pair, [POOL])
 
   it('gets into the replica with the next delta, in the head and in every snapshot, also when the clone is flattened', async () => {
     const { a } = await pair.connect()

@@ -1,28 +1,18 @@
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
 import { MirrorImage } from '../../src/cls/rbd/mirror-types.ts'
 import { decode, encode } from '../../src/encoding/codec.ts'
 import { WriteOperation } from '../../src/rados/operation.ts'
 import { describeCeph } from '../support/ceph.ts'
-import type { MirrorDaemon } from '../support/daemon.ts'
 import { mirrorAndCompare, scribble, startDaemon } from '../support/e2e.ts'
-import { createMirroredPool, imageStatus, waitForState } from '../support/mirroring.ts'
+import { imageStatus, waitForState } from '../support/mirroring.ts'
 import { RbdClient, type RbdInfo } from '../support/rbd.ts'
+import { mirroring } from '../support/scenario.ts'
 import { waitFor } from '../support/wait.ts'
 
 const POOL = 'contradictions'
 
 describeCeph('states that make no sense are named, with their cure', (pair) => {
-  let daemon: MirrorDaemon
-
-  beforeAll(async () => {
-    await createMirroredPool(pair.a, pair.b, POOL)
-    daemon = startDaemon(pair)
-    await daemon.waitUntilUp()
-  })
-
-  afterAll(async () => {
-    if (daemon.running) await daemon.stop()
-  })
+  const scenario = mirroring(() => pair, [POOL])
 
   const idOf = async (site: 'a' | 'b', spec: string) => (await pair[site].rbdJson<RbdInfo>('info', spec)).id
 
@@ -72,16 +62,16 @@ describeCeph('states that make no sense are named, with their cure', (pair) => {
     // behind the global image id
     unknown[value.indexOf(entry.globalImageId) + entry.globalImageId.length] = 77
     expect(encode(MirrorImage, entry).equals(value)).toBe(true)
-    await daemon.stop()
+    await scenario.daemon.stop()
     await io.write('rbd_mirroring', new WriteOperation().omapSet(new Map([[key, unknown]])))
-    daemon = startDaemon(pair)
+    scenario.daemon = startDaemon(pair)
     await expectTold(spec, /error preparing local image for replay: its mirroring entry makes no sense; .*rados -p contradictions rmomapkey rbd_mirroring image_/)
     await io.write('rbd_mirroring', new WriteOperation().omapSet(new Map([[key, value]])))
     await mirrorAndCompare(pair, spec)
 
-    await daemon.stop()
+    await scenario.daemon.stop()
     await io.remove(`rbd_header.${id}`)
-    daemon = startDaemon(pair)
+    scenario.daemon = startDaemon(pair)
     await expectTold(spec, /there is a mirroring entry for image id \S+, but no such image; if the image is gone for good, here: rados -p contradictions rmomapkey/)
   })
 
@@ -93,9 +83,9 @@ describeCeph('states that make no sense are named, with their cure', (pair) => {
     const io = await client.pool(POOL)
     const key = `image_${id}`
     const entry = decode(MirrorImage, (await io.omapGet('rbd_mirroring', '', key, 1)).entries.get(key)!, key)
-    await daemon.stop()
+    await scenario.daemon.stop()
     await io.write('rbd_mirroring', new WriteOperation().omapSet(new Map([[key, encode(MirrorImage, { ...entry, state: 'creating' })]])))
-    daemon = startDaemon(pair)
+    scenario.daemon = startDaemon(pair)
     await waitFor('another image', async () => {
       const result = await pair.b.tryRbd(['info', spec, '--format', 'json'])
       return result.code === 0 && (JSON.parse(result.stdout) as RbdInfo).id !== id
@@ -109,11 +99,11 @@ describeCeph('states that make no sense are named, with their cure', (pair) => {
     await pair.a.rbd('mirror', 'image', 'enable', spec, 'journal')
     await waitForState(pair.b, spec, 'up+replaying')
     const id = await idOf('b', spec)
-    await daemon.stop()
+    await scenario.daemon.stop()
     await using client = await RbdClient.connect(pair.b)
     const io = await client.pool(POOL)
     await io.remove(`journal.${id}`)
-    daemon = startDaemon(pair)
+    scenario.daemon = startDaemon(pair)
     await expectTold(spec, /error preparing local image for replay: its journal is missing, has no owner, or makes no sense .*rbd mirror image disable --force/)
   })
 })

@@ -1,15 +1,15 @@
 import { spawn } from 'node:child_process'
 import { createRequire } from 'node:module'
 import { randomBytes } from 'node:crypto'
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
 import { WriteOperation } from '../../src/rados/operation.ts'
 import { describeCeph } from '../support/ceph.ts'
-import type { MirrorDaemon } from '../support/daemon.ts'
-import { MIB, mirrorAndCompare, startDaemon } from '../support/e2e.ts'
+import { MIB, mirrorAndCompare } from '../support/e2e.ts'
 import { expectReplayed } from '../support/journal.ts'
 import type { LibrbdImage } from '../support/librbd.ts'
-import { createMirroredPool, waitForState } from '../support/mirroring.ts'
+import { waitForState } from '../support/mirroring.ts'
 import { RbdClient, type RbdInfo } from '../support/rbd.ts'
+import { mirroring } from '../support/scenario.ts'
 import { waitFor } from '../support/wait.ts'
 
 const POOL = 'verify'
@@ -23,17 +23,7 @@ interface Result {
 }
 
 describeCeph('rbd-mirror verify', (pair) => {
-  let daemon: MirrorDaemon
-
-  beforeAll(async () => {
-    await createMirroredPool(pair.a, pair.b, POOL)
-    daemon = startDaemon(pair)
-    await daemon.waitUntilUp()
-  })
-
-  afterAll(async () => {
-    if (daemon.running) await daemon.stop()
-  })
+  const scenario = mirroring(() => pair, [POOL])
 
   async function verify(spec: string, ...options: string[]): Promise<Result> {
     const program = ['--import', createRequire(import.meta.url).resolve('tsx'), new URL('../../src/cli/rbd-mirror.ts', import.meta.url).pathname]
@@ -130,8 +120,8 @@ describeCeph('rbd-mirror verify', (pair) => {
     })
     await mirrorAndCompare(pair, spec)
     await spoil(spec)
-    await daemon.setOption('rbd_mirror_verify_interval', '1')
-    await daemon.waitForLog(/differs from its primary/)
+    await scenario.daemon.setOption('rbd_mirror_verify_interval', '1')
+    await scenario.daemon.waitForLog(/differs from its primary/)
     await a.with(spec, 'write', (image) => image.mirrorSnapshot())
     await waitForState(pair.b, spec, 'up+replaying', /"differing_bytes":[1-9]/)
     await waitFor('the callout', async () => /replica differs from its primary: image background/.test(await pair.b.rbd('mirror', 'pool', 'status', '--verbose', POOL)))
@@ -142,7 +132,7 @@ describeCeph('rbd-mirror verify', (pair) => {
       return !(await waitForState(pair.b, spec, 'up+replaying')).description.includes('differing_bytes')
     }
     await waitFor('the finding to go', gone, { timeout: 90_000, interval: 3_000 })
-    await daemon.setOption('rbd_mirror_verify_interval', '0')
+    await scenario.daemon.setOption('rbd_mirror_verify_interval', '0')
   })
 
   it('says when nothing can be said', async () => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { MirrorSnapshotNamespace } from '../../cls/rbd/types.ts'
-import { NO_SNAP } from '../../rados/io-ctx.ts'
 import { isNonPrimary, isOrphan, isPrimary, READS_AS_SYNCED, type MirrorSnapshot } from '../../rbd/mirror/mirror-snapshot.ts'
+import { mirrorNamespace } from '../../../test/support/mirror-snapshots.ts'
 import { MAX_UNTIDY, planNext, type Observation, type Step } from './plan.ts'
 
 const HERE = 'local-uuid'
@@ -11,17 +11,7 @@ const US = 'our-peer-uuid'
 function snapshot(id: number, namespace: Partial<MirrorSnapshotNamespace>): MirrorSnapshot {
   return {
     id: BigInt(id),
-    namespace: {
-      type: 'mirror',
-      state: 'primary',
-      complete: true,
-      mirrorPeerUuids: new Set(),
-      primaryMirrorUuid: '',
-      primarySnapId: NO_SNAP,
-      lastCopiedObjectNumber: 0,
-      snapSeqs: new Map(),
-      ...namespace,
-    },
+    namespace: mirrorNamespace(namespace),
     name: `.mirror.${id}`,
     size: 0,
     flags: 0n,

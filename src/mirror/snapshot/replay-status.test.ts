@@ -1,25 +1,15 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import type { MirrorSnapshotNamespace } from '../../cls/rbd/types.ts'
-import { NO_SNAP } from '../../rados/io-ctx.ts'
 import type { Clock } from '../../base/clock.ts'
 import { Metrics, type ImageMetrics } from '../../observability/metrics.ts'
 import type { MirrorSnapshot } from '../../rbd/mirror/mirror-snapshot.ts'
+import { mirrorNamespace } from '../../../test/support/mirror-snapshots.ts'
 import { ReplayStatus } from './replay-status.ts'
 
 function snapshot(id: number, sec: number, more: Partial<MirrorSnapshotNamespace> = {}): MirrorSnapshot {
   return {
     id: BigInt(id),
-    namespace: {
-      type: 'mirror',
-      state: 'primary',
-      complete: true,
-      mirrorPeerUuids: new Set(),
-      primaryMirrorUuid: '',
-      primarySnapId: NO_SNAP,
-      lastCopiedObjectNumber: 0,
-      snapSeqs: new Map(),
-      ...more,
-    },
+    namespace: mirrorNamespace(more),
     name: '',
     size: 0,
     flags: 0n,

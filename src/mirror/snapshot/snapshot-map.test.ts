@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import type { MirrorSnapshotNamespace, SnapshotNamespace } from '../../cls/rbd/types.ts'
-import { NO_SNAP, type SnapId } from '../../rados/io-ctx.ts'
+import type { SnapId } from '../../rados/io-ctx.ts'
 import type { ImageSnapshot } from '../../rbd/header.ts'
+import { mirrorNamespace } from '../../../test/support/mirror-snapshots.ts'
 import { planSnapshotChanges, remoteSnapIdOf, type SnapshotSides } from './snapshot-map.ts'
 
 function snapshot(id: number, namespace: SnapshotNamespace, name = `snap${id}`): ImageSnapshot {
@@ -10,17 +11,7 @@ function snapshot(id: number, namespace: SnapshotNamespace, name = `snap${id}`):
 }
 const user = (id: number, name?: string) => snapshot(id, { type: 'user' }, name)
 const mirror = (id: number, more: Partial<MirrorSnapshotNamespace> = {}) =>
-  snapshot(id, {
-    type: 'mirror',
-    state: 'primary',
-    complete: true,
-    mirrorPeerUuids: new Set(),
-    primaryMirrorUuid: '',
-    primarySnapId: NO_SNAP,
-    lastCopiedObjectNumber: 0,
-    snapSeqs: new Map(),
-    ...more,
-  })
+  snapshot(id, mirrorNamespace(more))
 const seqs = (...pairs: [number, number][]) => new Map<SnapId, SnapId>(pairs.map(([from, to]) => [BigInt(from), BigInt(to)]))
 const replica = (id: number, of: number, snapSeqs = seqs(), more: Partial<MirrorSnapshotNamespace> = {}) =>
   mirror(id, { state: 'non-primary', primaryMirrorUuid: 'remote', primarySnapId: BigInt(of), snapSeqs, ...more })

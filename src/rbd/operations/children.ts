@@ -1,5 +1,5 @@
 import * as rbd from '../../cls/rbd/client.ts'
-import { Errno, isErrno } from '../../rados/errors.ts'
+import { Errno, isErrno, ifThere } from '../../rados/errors.ts'
 import type { IoCtx, SnapId } from '../../rados/io-ctx.ts'
 import { OP_FEATURE_CLONE_CHILD } from '../features.ts'
 import type { ImageParent } from '../header.ts'
@@ -31,7 +31,7 @@ export async function snapshotHasChildren(image: Image, snapId: SnapId): Promise
   let living = 0
   for (const child of await childrenOf(image.io, image.id, snapId)) {
     if (pools.has(child.poolId)) living++
-    else await ignoringAbsence(rbd.childDetach.call(image.io, image.headerOid, { snapId, child }))
+    else await ifThere(rbd.childDetach.call(image.io, image.headerOid, { snapId, child }))
   }
   return living > 0
 }
@@ -82,13 +82,13 @@ export async function oldChildrenOf(image: Image, snapId: SnapId, max = Number.P
 export async function detachFromParent(image: Image, parent: ImageParent): Promise<void> {
   const { poolId, imageId, snapId } = parent
   if ((image.header.opFeatures & OP_FEATURE_CLONE_CHILD) === 0n) {
-    return ignoringAbsence(rbd.removeChild.call(image.io, RBD_CHILDREN, { parent: { poolId, imageId, snapId }, childId: image.id }))
+    return ifThere(rbd.removeChild.call(image.io, RBD_CHILDREN, { parent: { poolId, imageId, snapId }, childId: image.id }))
   }
   const pool = await openParentPool(image, parent)
   if (!pool) return
   try {
     const child = { poolId: image.io.poolId, poolNamespace: image.io.namespace, imageId: image.id }
-    await ignoringAbsence(rbd.childDetach.call(pool, headerName(imageId), { snapId, child }))
+    await ifThere(rbd.childDetach.call(pool, headerName(imageId), { snapId, child }))
     await removeTrashedParentSnapshot(image, pool, parent)
   } finally {
     pool.close()
@@ -108,13 +108,5 @@ async function removeTrashedParentSnapshot(image: Image, pool: IoCtx, { imageId,
   } catch (error) {
     // the child is detached, which is what was asked for; the snapshot waits for whoever empties the trash
     image.options.log.warn({ imageId: image.id, parentId: imageId, error: String(error) }, 'trashed snapshot of the parent not removed')
-  }
-}
-
-export async function ignoringAbsence(step: Promise<void>): Promise<void> {
-  try {
-    await step
-  } catch (error) {
-    if (!isErrno(error, Errno.ENOENT)) throw error
   }
 }

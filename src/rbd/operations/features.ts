@@ -1,5 +1,5 @@
 import { objectMapResize, setFeatures, setFlags } from '../../cls/rbd/client.ts'
-import { Errno } from '../../rados/errors.ts'
+import { Errno, ifThere } from '../../rados/errors.ts'
 import { NO_SNAP } from '../../rados/io-ctx.ts'
 import { ObjectState } from '../data/object-states.ts'
 import { layoutOf, objectCount } from '../data/striping.ts'
@@ -16,7 +16,6 @@ import {
 } from '../features.ts'
 import type { Image } from '../image.ts'
 import { objectMapName } from '../names.ts'
-import { ignoringAbsence } from './children.ts'
 import { invoke, operationError, type OperationOptions } from './invoke.ts'
 
 const mapFeatures = FEATURE_OBJECT_MAP | FEATURE_FAST_DIFF
@@ -109,7 +108,7 @@ function mapFlags(changed: bigint): bigint {
 async function flagEverywhere(image: Image, mask: bigint, on: boolean): Promise<void> {
   if (mask === 0n) return
   for (const snapId of [NO_SNAP, ...image.header.snapContext.snaps]) {
-    await ignoringAbsence(setFlags.call(image.io, image.headerOid, { flags: on ? mask : 0n, mask, snapId }))
+    await ifThere(setFlags.call(image.io, image.headerOid, { flags: on ? mask : 0n, mask, snapId }))
   }
 }
 
@@ -126,5 +125,5 @@ async function createObjectMaps(image: Image): Promise<void> {
 
 async function removeObjectMaps(image: Image): Promise<void> {
   image.objectMap = undefined
-  for (const id of [NO_SNAP, ...image.header.snapContext.snaps]) await ignoringAbsence(image.io.remove(objectMapName(image.id, id)))
+  for (const id of [NO_SNAP, ...image.header.snapContext.snaps]) await ifThere(image.io.remove(objectMapName(image.id, id)))
 }

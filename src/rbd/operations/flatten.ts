@@ -1,3 +1,4 @@
+import { ifThere } from '../../rados/errors.ts'
 import { forEachBounded } from '../../base/bounded.ts'
 import { parentDetach } from '../../cls/rbd/client.ts'
 import { copyUpObject } from '../copyup.ts'
@@ -5,7 +6,7 @@ import { ObjectState } from '../data/object-states.ts'
 import { layoutOf, objectCount } from '../data/striping.ts'
 import { FEATURE_DEEP_FLATTEN, hasFeature } from '../features.ts'
 import type { Image } from '../image.ts'
-import { detachFromParent, ignoringAbsence } from './children.ts'
+import { detachFromParent } from './children.ts'
 import { changeHeader, invoke, type OperationOptions } from './invoke.ts'
 
 /** Makes a clone independent of its parent, by the lock owner. An image without a parent is no error. */
@@ -37,7 +38,7 @@ export async function flattenImageHere(image: Image, { signal, progress }: Opera
     const { features, snapshots } = image.header
     // without deep-flatten snapshots go on to name the parent; the last of them tells it when it goes
     if (hasFeature(features, FEATURE_DEEP_FLATTEN) || snapshots.length === 0) await detachFromParent(image, parent)
-    await ignoringAbsence(parentDetach.call(image.io, image.headerOid))
+    await ifThere(parentDetach.call(image.io, image.headerOid))
   })
 }
 

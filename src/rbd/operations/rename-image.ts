@@ -1,9 +1,8 @@
 import { dirGetName, dirRenameImage, getId, setId } from '../../cls/rbd/client.ts'
-import { Errno, isErrno } from '../../rados/errors.ts'
+import { Errno, isErrno, ifThere } from '../../rados/errors.ts'
 import { WriteOperation } from '../../rados/operation.ts'
 import type { Image } from '../image.ts'
 import { idObjectName, RBD_DIRECTORY } from '../names.ts'
-import { ignoringAbsence } from './children.ts'
 import { changeHeader, invoke, operationError, type OperationOptions } from './invoke.ts'
 
 /** Gives an image another name, by the lock owner. Rejects with EEXIST for a name that is taken; its own name is no error. */
@@ -29,6 +28,6 @@ export function renameImageHere(image: Image, imageName: string): Promise<void> 
       if ((await getId.call(io, idObjectName(imageName))) !== id) throw operationError(image, Errno.EEXIST, `rename image to ${imageName}`)
     }
     await dirRenameImage.call(io, RBD_DIRECTORY, { from, to: imageName, id })
-    await ignoringAbsence(io.remove(idObjectName(from)))
+    await ifThere(io.remove(idObjectName(from)))
   })
 }

@@ -1,13 +1,13 @@
 import * as rbd from '../../cls/rbd/client.ts'
 import type { SnapshotNamespace } from '../../cls/rbd/types.ts'
-import { Errno, isErrno } from '../../rados/errors.ts'
+import { Errno, ifThere, isErrno } from '../../rados/errors.ts'
 import type { SnapId } from '../../rados/io-ctx.ts'
 import { FEATURE_FAST_DIFF, FEATURE_JOURNALING } from '../features.ts'
 import { findSnapshot, type ImageSnapshot } from '../header.ts'
 import type { Image } from '../image.ts'
 import { isOrphan } from '../mirror/mirror-snapshot.ts'
 import { removeImageState } from '../mirror/image-state.ts'
-import { detachFromParent, ignoringAbsence, snapshotHasChildren } from './children.ts'
+import { detachFromParent, snapshotHasChildren } from './children.ts'
 import { changeHeader, invoke, operationError, requirePrimary, type OperationOptions } from './invoke.ts'
 
 /**
@@ -49,8 +49,8 @@ export async function removeSnapshotHere(image: Image, snapId: SnapId): Promise<
     if (snapshot && !removable) await image.headerChanged()
   })
   if (!removable) return
-  await ignoringAbsence(image.data().removeSelfManagedSnap(snapId))
-  await changeHeader(image, () => ignoringAbsence(rbd.snapshotRemove.call(image.io, image.headerOid, { snapId })))
+  await ifThere(image.data().removeSelfManagedSnap(snapId))
+  await changeHeader(image, () => ifThere(rbd.snapshotRemove.call(image.io, image.headerOid, { snapId })))
 }
 
 /** Takes everything from a snapshot but its id and its entry in the header. False: it has children, and stays in the trash. */
