@@ -211,7 +211,7 @@ export class MirrorDaemon implements Commanded {
 
   async start(): Promise<void> {
     this.manualStop = false
-    await this.each((replayer) => replayer.start())
+    await this.each((replayer) => Promise.resolve(replayer.start()))
   }
 
   /** Sticks until `start` or `restart`. */

@@ -49,7 +49,7 @@ export class NamespaceLeader implements NamespaceLead {
     this.scope = scope
     namespace.lead = this
     scope.spawn('image map', (stop) => this.map.run(instances, stop))
-    scope.spawn('deletions', (stop) => namespace.imageDeleter.run(stop))
+    scope.spawn('deletions', (stop) => namespace.deleter.run(stop))
     this.onListings()
     try {
       await untilAborted(scope.signal)
@@ -62,6 +62,7 @@ export class NamespaceLeader implements NamespaceLead {
       const { syncThrottler, serviceStatus } = namespace.context
       syncThrottler.drain((key) => key.startsWith(syncKey(namespace.name, '')))
       serviceStatus.touch()
+      if (!namespace.isInstance) await namespace.images.releaseAll() // the next leader could not ask for them
     }
   }
 
@@ -148,7 +149,7 @@ export class NamespaceLeader implements NamespaceLead {
 
   private async ask(instanceId: string, action: 'acquire' | 'release', globalImageId: string, signal: AbortSignal): Promise<void> {
     const { namespace } = this
-    if (instanceId === this.self) return action === 'acquire' ? namespace.acquire(globalImageId) : namespace.release(globalImageId)
+    if (instanceId === this.self) return action === 'acquire' ? namespace.images.acquire(globalImageId) : namespace.images.release(globalImageId)
     const type = action === 'acquire' ? 'imageAcquire' : 'imageRelease'
     const result = await namespace.requests.send(instanceId, { type, globalImageId }, this.scopeOf(instanceId)?.signal ?? signal)
     if (result !== 0) throw new Error(`instance ${instanceId} answered ${result}`)

@@ -82,7 +82,7 @@ export class NamespaceSet {
     this.log.info({ namespace: name }, 'namespace mirrored')
     const io = this.io.duplicate({ namespace: name })
     const replayer = new NamespaceReplayer(this.context, io)
-    if (this.events.stopped()) await replayer.stop()
+    if (this.events.stopped()) await replayer.images.stopAll()
     // not in the scope of `follow`: the last statuses are written after everything else has stopped
     const namespace = { replayer, scope: new Scope(undefined, fail) }
     namespace.scope.spawn('local', async (stop) => {

@@ -14,6 +14,7 @@ import type { IoCtx } from '../rados/io-ctx.ts'
 import type { BufferPool } from '../rbd/data/buffer-pool.ts'
 import { RBD_MIRRORING } from '../rbd/names.ts'
 import type { Commanded } from './admin-commands.ts'
+import type { AssignedImages } from './assigned-images.ts'
 import type { Bandwidth } from './bandwidth.ts'
 import type { MirrorDaemonOptions } from './daemon-options.ts'
 import { closeAfterAbort } from './late-close.ts'
@@ -21,7 +22,6 @@ import { LeadingPool } from './leading-pool.ts'
 import { Leader, type LeaderState, type LeadingEvents } from './leader.ts'
 import type { KnownLeader } from './instances/sync-slots.ts'
 import { SyncThrottler } from './instances/sync-throttler.ts'
-import type { NamespaceReplayer } from './namespace-replayer.ts'
 import { NamespaceSet } from './namespace-set.ts'
 import { MAX_IMAGE_STARTS } from './options.ts'
 import { describePeer, type PeerSpec } from './peers.ts'
@@ -313,24 +313,24 @@ export class PoolReplayer implements Commanded {
     }
   }
 
-  async start(): Promise<void> {
+  start(): void {
     this.manualStop = false
-    await this.each((namespace) => namespace.start())
+    for (const { images } of this.replaying?.namespaces ?? []) images.startAll()
   }
 
   /** Sticks until `start` or `restart`. */
   async stop(): Promise<void> {
     this.manualStop = true
-    await this.each((namespace) => namespace.stop())
+    await this.each((images) => images.stopAll())
   }
 
   async restart(): Promise<void> {
     this.manualStop = false
-    await this.each((namespace) => namespace.restart())
+    await this.each((images) => images.restartAll())
   }
 
   async flush(): Promise<void> {
-    if (!this.manualStop) await this.each((namespace) => namespace.flush())
+    if (!this.manualStop) await this.each((images) => images.flushAll())
   }
 
   releaseLeader(): void {
@@ -341,8 +341,8 @@ export class PoolReplayer implements Commanded {
     return this.replaying?.namespaces.get('')?.deletionStatus()
   }
 
-  private async each(command: (namespace: NamespaceReplayer) => Promise<void>): Promise<void> {
-    await Promise.all((this.replaying?.namespaces.all() ?? []).map(command))
+  private async each(command: (images: AssignedImages) => Promise<void>): Promise<void> {
+    await Promise.all((this.replaying?.namespaces.all() ?? []).map(({ images }) => command(images)))
   }
 }
 

@@ -77,7 +77,7 @@ export class RemoteReplayer {
         log.warn({ err: error }, 'cannot replay from the remote cluster')
       }
       metrics.setUp(false)
-      for (const namespace of namespaces) namespace.remoteLost()
+      for (const namespace of namespaces) namespace.images.remoteLost()
       if (clock.monotonic() - startedAt > RECONNECT_MAX_MS) backoff.reset()
       await delay(clock, backoff.step(), signal)
     }

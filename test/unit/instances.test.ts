@@ -62,7 +62,8 @@ async function connect(): Promise<Daemon> {
 async function listen(daemon: Daemon, onMessage: (from: string, message: KnownMessage) => Promise<number>): Promise<() => Promise<void>> {
   const object = new InstanceObject({ ...daemon, ...deps, onMessage })
   const listening = new Scope(scope.signal)
-  await new Promise<void>((resolve) => listening.spawn('listen', (stop) => object.run(resolve, stop)))
+  listening.spawn('listen', (stop) => object.run(stop))
+  await waitFor('it to listen', () => object.ready, { interval: 5 })
   return () => listening.close()
 }
 

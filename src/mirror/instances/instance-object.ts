@@ -1,5 +1,5 @@
 import { Cancelled } from '../../base/cancelled.ts'
-import type { Clock } from '../../base/clock.ts'
+import { delay, type Clock } from '../../base/clock.ts'
 import type { Log } from '../../base/log.ts'
 import type { Random } from '../../base/random.ts'
 import { Scope } from '../../base/scope.ts'
@@ -17,6 +17,8 @@ import { ObjectWatcher } from '../../rbd/object-watcher.ts'
 import { InstanceAck, InstanceMessage } from './messages.ts'
 
 export type KnownMessage = Exclude<InstanceMessage, { type: 'unknown' }>
+
+const CREATE_RETRY_MS = 2_000
 
 export interface InstanceObjectOptions {
   readonly cluster: Cluster
@@ -46,9 +48,8 @@ export class InstanceObject {
 
   /**
    * Until the signal is aborted; nothing is left of it then. Rejects when somebody has taken the object away: we count as dead.
-   * @param onReady called once others can speak to us
    */
-  async run(onReady: () => void, signal: AbortSignal): Promise<void> {
+  async run(signal: AbortSignal): Promise<void> {
     const { io } = this.options
     const scope = new Scope(signal)
     const working = new Scope()
@@ -59,8 +60,7 @@ export class InstanceObject {
       scope.cancel()
     }
     try {
-      await mirrorInstancesAdd.call(io, RBD_MIRROR_LEADER, { instanceId: this.instanceId })
-      await io.write(this.oid, new WriteOperation().create(false))
+      await this.create(signal)
       const opened = await ObjectWatcher.open(io, this.oid, this.options, {
         onNotify: (notification) => this.onNotify(notification, working),
         onRewatched: () => scope.spawn('relock', () => this.relock(opened)),
@@ -68,18 +68,40 @@ export class InstanceObject {
       })
       watcher = opened
       await this.lock(lockCookie(await opened.ready(signal)))
-      onReady()
+      this.isReady = true
       await untilAborted(scope.signal)
       await scope.close()
       if (failure) throw failure.error
       signal.throwIfAborted()
     } finally {
+      this.isReady = false
       await working.close().catch((error: unknown) => this.options.log.debug({ err: error }, 'a message was not answered'))
       await this.remove(watcher)
     }
   }
 
   private cookie: string | undefined
+  private isReady = false
+
+  /** Whether others can speak to us, and fence us off. */
+  get ready(): boolean {
+    return this.isReady
+  }
+
+  /** A cluster that is full makes no object: as long as that lasts nobody assigns anything to us, but we may lead. */
+  private async create(signal: AbortSignal): Promise<void> {
+    const { io, clock, log } = this.options
+    for (let told = false; ; told = true) {
+      try {
+        await mirrorInstancesAdd.call(io, RBD_MIRROR_LEADER, { instanceId: this.instanceId })
+        return void (await io.write(this.oid, new WriteOperation().create(false)))
+      } catch (error) {
+        if (isErrno(error, EBLOCKLISTED)) throw error
+        log[told ? 'debug' : 'warn']({ err: error }, 'this daemon cannot share images with others yet')
+      }
+      await delay(clock, CREATE_RETRY_MS, signal)
+    }
+  }
 
   private async lock(cookie: string): Promise<void> {
     const { io, cluster } = this.options
