@@ -19,7 +19,8 @@ import { WriteWindow } from './write-window.ts'
 import type { WindowWriter } from './window-writer.ts'
 
 /** Begins the names of all sync points, whichever site's (image_sync/Utils.cc). */
-const SYNC_POINT_PREFIX = '.rbd-mirror.'
+/** `.rbd-mirror.MIRROR-UUID.UUID`; snapshots for other uses have another word in between, and are replayed */
+const SYNC_POINT_NAME = /^\.rbd-mirror\.[^.]+\.[^.]+$/
 /** Bytes and entries after which a window is written though no barrier asks for it. */
 const MAX_WINDOW_BYTES = 16 * 1024 * 1024
 const MAX_WINDOW_ENTRIES = 8192
@@ -313,7 +314,7 @@ export class EventApplier {
  * without a word in the journal.
  */
 function isAboutSyncPoint(event: StartEvent): boolean {
-  return 'snapName' in event && event.snapNamespace.type === 'user' && event.snapName.startsWith(SYNC_POINT_PREFIX)
+  return 'snapName' in event && event.snapNamespace.type === 'user' && SYNC_POINT_NAME.test(event.snapName)
 }
 
 /** Operations whose failure leaves the primary's bytes somewhere between before and after. */
