@@ -18,8 +18,7 @@ import { flattenImageHere } from '../../rbd/operations/flatten.ts'
 import { WriteWindow } from './write-window.ts'
 import type { WindowWriter } from './window-writer.ts'
 
-/** Begins the names of all sync points, whichever site's (image_sync/Utils.cc). */
-/** `.rbd-mirror.MIRROR-UUID.UUID`; snapshots for other uses have another word in between, and are replayed */
+/** Of all sync points, whichever site's (image_sync/Utils.cc). Snapshots for other uses have a word between the two uuids, and are replayed. */
 const SYNC_POINT_NAME = /^\.rbd-mirror\.[^.]+\.[^.]+$/
 /** Bytes and entries after which a window is written though no barrier asks for it. */
 const MAX_WINDOW_BYTES = 16 * 1024 * 1024
