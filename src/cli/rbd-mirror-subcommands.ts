@@ -36,6 +36,13 @@ export const subcommands: readonly Subcommand[] = [
     load: async () => (await import('./verify/verify.ts')).verify,
   },
   {
+    name: 'test-failover',
+    usage: 'POOL/IMAGE [--list|--cleanup]',
+    summary: 'a writable copy of a replica to try a failover with, while replication goes on',
+    words: ['--name', '--list', '--cleanup', '--json'],
+    load: async () => (await import('./test-failover/test-failover.ts')).testFailover,
+  },
+  {
     name: 'completion',
     usage: 'bash|zsh',
     summary: "what lets the shell complete rbd-mirror's words",

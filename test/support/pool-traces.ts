@@ -12,8 +12,22 @@ export async function tracesIn(cluster: CephCluster, pool: string, namespace = '
   await using client = await RbdClient.connect(cluster)
   const io = await client.pool(pool, namespace)
   const traces: string[] = []
-  for await (const oid of io.listObjects()) traces.push(...(OF_POOL.includes(oid) ? [] : [oid]), ...(await omapKeys(io, oid)).map((key) => `${oid}: ${key}`))
+  for await (const oid of io.listObjects()) {
+    if (!(await hasHead(io, oid))) continue
+    traces.push(...(OF_POOL.includes(oid) ? [] : [oid]), ...(await omapKeys(io, oid)).map((key) => `${oid}: ${key}`))
+  }
   return traces.sort()
+}
+
+/** Without one only clones are left, which wait for the OSD to trim their removed snapshots. */
+async function hasHead(io: IoCtx, oid: string): Promise<boolean> {
+  try {
+    await io.stat(oid)
+    return true
+  } catch (error) {
+    if (isErrno(error, Errno.ENOENT)) return false
+    throw error
+  }
 }
 
 async function omapKeys(io: IoCtx, oid: string): Promise<string[]> {

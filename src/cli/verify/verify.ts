@@ -10,17 +10,15 @@ import { ConfigError, UsageError } from '../../config/config-error.ts'
 import { loadConfiguration, type Configuration } from '../../config/load-configuration.ts'
 import { Connections, explainConnectFailure } from '../../daemon/connect.ts'
 import type { Cluster } from '../../rados/cluster.ts'
-import { Errno, isErrno } from '../../rados/errors.ts'
 import type { IoCtx } from '../../rados/io-ctx.ts'
 import { Image } from '../../rbd/image.ts'
 import { loadOwnership } from '../../rbd/journal/image-journal.ts'
 import { loadImageMeta } from '../../rbd/mirror/image-meta.ts'
-import { getPeerAttributes } from '../../rbd/mirror/peer-attributes.ts'
-import { listPeers } from '../../rbd/mirror/peers.ts'
 import { resyncImage } from '../../rbd/mirror/resync-image.ts'
 import { verifyJournalReplica } from '../../rbd/mirror/verify-journal-replica.ts'
 import { verifySnapshotReplica, type Verification, type VerifyOptions } from '../../rbd/mirror/verify-replica.ts'
 import { RBD_DIRECTORY, RBD_MIRRORING } from '../../rbd/names.ts'
+import { connectPeer, found, parseImageSpec, takeImageSpec } from '../image-argument.ts'
 import { takeOwnOptions } from '../own-options.ts'
 
 const usage = `usage: rbd-mirror verify POOL/[NAMESPACE/]IMAGE [--repair] [--json] [--quiet] [--rate BYTES] [--cluster NAME] [--id ID] [--conf FILE] …
@@ -47,7 +45,7 @@ export async function verify(args: readonly string[]): Promise<number> {
     process.stdout.write(usage)
     return 0
   }
-  const { spec, rest } = takeSpec(own.rest)
+  const { spec, rest } = takeImageSpec('verify', own.rest)
   const rate = Number(own.values.get('rate') ?? 0)
   if (!Number.isFinite(rate) || rate < 0) throw new UsageError('--rate is a number of bytes per second')
   const configuration = loadConfiguration(parseCommandLine(rest, process.env['CEPH_ARGS'], (name) => cephOptionNames.has(name)), process.env)
@@ -80,14 +78,6 @@ export async function verify(args: readonly string[]): Promise<number> {
   }
 }
 
-/** The image stands first or last, as a word with a slash. @throws UsageError */
-function takeSpec(args: readonly string[]): { spec: string; rest: string[] } {
-  const isSpec = (word: string | undefined) => word !== undefined && /^[^-/][^/]*(\/[^/]+){1,2}$/.test(word)
-  if (isSpec(args[0])) return { spec: args[0]!, rest: args.slice(1) }
-  if (isSpec(args.at(-1))) return { spec: args.at(-1)!, rest: args.slice(0, -1) }
-  throw new UsageError('rbd-mirror verify needs an image: POOL/IMAGE or POOL/NAMESPACE/IMAGE, as the first or the last word')
-}
-
 interface Replica {
   verify(options: VerifyOptions): Promise<Verification>
   repair(configuration: Configuration, signal: AbortSignal): Promise<void>
@@ -95,8 +85,7 @@ interface Replica {
 }
 
 async function openReplica(configuration: Configuration, spec: string, signal: AbortSignal): Promise<Replica> {
-  const [poolName, ...more] = spec.split('/') as [string, ...string[]]
-  const [name, namespace] = [more.at(-1)!, more.length > 1 ? more[0]! : '']
+  const { poolName, namespace, name } = parseImageSpec(spec)
   const connections = new Connections(configuration)
   connections.check()
   const closers: (() => Promise<void> | void)[] = []
@@ -136,14 +125,6 @@ async function openReplica(configuration: Configuration, spec: string, signal: A
   }
 }
 
-async function connectPeer(connections: Connections, cluster: Cluster, pool: IoCtx, signal: AbortSignal): Promise<Cluster> {
-  const peer = (await listPeers(pool)).find(({ direction }) => direction !== 'tx')
-  if (!peer) throw new ConfigError(`pool ${pool.poolName} has no peer that it is mirrored from`)
-  const attributes = await getPeerAttributes(cluster, pool, peer.uuid)
-  const { siteName: clusterName, clientName } = peer
-  return connections.remote({ clusterName, clientName, monHost: attributes?.get('mon_host'), key: attributes?.get('key') }, signal)
-}
-
 interface Repaired {
   cluster: Cluster
   io: IoCtx
@@ -164,15 +145,6 @@ async function repair({ cluster, io, imageId, mode, mirrorUuid }: Repaired, resy
   const requested = async () =>
     mode === 'journal' ? (await loadOwnership(io, imageId)).meta.resyncRequested : (await loadImageMeta(io, imageId, mirrorUuid)).resyncRequested
   while (await requested()) await delay(systemClock, REPAIR_POLL_MS, signal)
-}
-
-async function found<T>(step: Promise<T>, otherwise: string): Promise<T> {
-  try {
-    return await step
-  } catch (error) {
-    if (isErrno(error, Errno.ENOENT)) throw new ConfigError(otherwise)
-    throw error
-  }
 }
 
 function describe(spec: string, verification: Verification): string {

@@ -64,10 +64,10 @@ export function requirePrimary(image: Image, op: string): void {
   if (image.options.journaled && hasFeature(image.header.features, FEATURE_NON_PRIMARY)) throw operationError(image, Errno.EROFS, op)
 }
 
-/** Mirror-snapshots, and notes that mirroring keeps, come and go on replicas too, and with the demotion itself. */
+/** Mirror-snapshots, notes that mirroring keeps, and what clones leave in the trash, come and go on replicas too, and with the demotion itself. */
 function isOfMirroring(request: OperationRequest): boolean {
   if (request.type === 'metadataUpdate') return request.key.startsWith(IMAGE_META_PREFIX)
-  return 'namespace' in request && request.namespace.type === 'mirror'
+  return 'namespace' in request && (request.namespace.type === 'mirror' || request.namespace.type === 'trash')
 }
 
 /** An image that is not primary has a lock that nobody may have for changing it. */

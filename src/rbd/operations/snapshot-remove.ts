@@ -1,6 +1,6 @@
 import * as rbd from '../../cls/rbd/client.ts'
 import type { SnapshotNamespace } from '../../cls/rbd/types.ts'
-import { Errno, ifThere, isErrno } from '../../rados/errors.ts'
+import { Errno, isErrno, ifThere } from '../../rados/errors.ts'
 import type { SnapId } from '../../rados/io-ctx.ts'
 import { FEATURE_FAST_DIFF, FEATURE_JOURNALING } from '../features.ts'
 import { findSnapshot, type ImageSnapshot } from '../header.ts'
@@ -19,7 +19,7 @@ export async function removeSnapshot(image: Image, snapId: SnapId, options?: Ope
   const snapshot = findSnapshot(await image.refreshIfNeeded(), snapId)
   if (!snapshot) return
   const proxied = (image.header.features & (FEATURE_FAST_DIFF | FEATURE_JOURNALING)) !== 0n
-  requirePrimary(image, 'remove snapshot')
+  if (snapshot.namespace.type !== 'trash') requirePrimary(image, 'remove snapshot')
   if (!proxied) return removeSnapshotHere(image, snapId)
   const { namespace, name } = snapshot
   try {
