@@ -19,6 +19,8 @@ import type { MirrorOptions } from './options.ts'
 
 /** How often a daemon that stands by looks at the leader's lock. */
 const STANDBY_POLL_MS = 1_000
+/** Who has not looked for so long, hung or without an answer, cannot say that the leader was silent. */
+const BLIND_MS = 5_000
 /** The last words before a connection is closed: who is there hears them at once, nobody else is waited for. */
 const FAREWELL_TIMEOUT_MS = 1_000
 /** A daemon that died without a word holds up the answer to a heartbeat, but not the next one. */
@@ -92,6 +94,8 @@ export class Leader {
   private readonly poke = new Notifier()
   /** the leader that we stand by for, and the monotonic time when it was heard of */
   private heard: { clientId: bigint; at: number } | undefined
+  /** monotonic: the last look at the lock */
+  private lookedAt = 0
   /** the lock's, while it is ours */
   private cookie = ''
   /** monotonic: after we gave the lead away others get time to take it */
@@ -215,7 +219,9 @@ export class Leader {
   private isSilent({ clientId }: ManagedLocker): boolean {
     const { clock, options } = this.options
     const roundMs = options.leaderHeartbeatInterval * options.leaderMaxMissedHeartbeats * 1000
-    if (this.heard?.clientId !== clientId) this.heard = { clientId, at: clock.monotonic() - roundMs }
+    const blind = clock.monotonic() - this.lookedAt > BLIND_MS
+    this.lookedAt = clock.monotonic()
+    if (blind || this.heard?.clientId !== clientId) this.heard = { clientId, at: clock.monotonic() - roundMs }
     return clock.monotonic() - this.heard.at >= roundMs * options.leaderMaxAcquireAttemptsBeforeBreak
   }
 

@@ -74,7 +74,7 @@ export class NamespaceLeader implements NamespaceLead {
   removeInstances(ids: readonly string[]): void {
     this.map.removeInstances(ids)
     for (const id of ids) {
-      this.requests.get(id)?.cancel('the daemon is gone')
+      void this.requests.get(id)?.close()
       this.requests.delete(id)
       this.namespace.requests.forget(id)
       if (this.namespace.name !== '') this.scope?.spawn('remove instance', () => this.removeInstance(id))

@@ -102,6 +102,11 @@ export class NamespaceReplayer {
     return this.reached?.mirrorUuid
   }
 
+  /** Resolves once it is known whether others can assign images to us: at once, or not for a while. */
+  get introduced(): Promise<void> {
+    return this.instance.settled
+  }
+
   /** Whether others can assign images to us, and take them away. */
   get isInstance(): boolean {
     return this.instance.ready

@@ -1,3 +1,4 @@
+import { abortable } from '../base/cancelled.ts'
 import { delay } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { Scope } from '../base/scope.ts'
@@ -22,6 +23,8 @@ export interface RunningNamespace {
 export class NamespaceSet {
   private readonly running = new Map<string, RunningNamespace>()
   private readonly log: Log
+  private looked: () => void = () => undefined
+  private readonly firstLook = new Promise<void>((resolve) => (this.looked = resolve))
 
   constructor(
     private readonly context: PoolContext,
@@ -54,6 +57,12 @@ export class NamespaceSet {
     return this.running.get(name)?.replayer
   }
 
+  /** Resolves when others can assign images to us in all namespaces that there are at first, as far as that works. */
+  async introduced(signal: AbortSignal): Promise<void> {
+    await abortable(this.firstLook, signal)
+    await abortable(Promise.all(this.all().map((replayer) => replayer.introduced)), signal)
+  }
+
   /** Follows what is enabled until the signal is aborted. Rejects with what a namespace can't cope with, such as a blocklisted client. */
   async follow(signal: AbortSignal): Promise<void> {
     const failures = new Scope(signal)
@@ -68,6 +77,7 @@ export class NamespaceSet {
         const names = await this.mirrored()
         for (const name of this.running.keys()) if (!names.has(name)) await this.remove(name)
         for (const name of names) if (!this.running.has(name)) await this.add(name, fail)
+        this.looked()
         this.events.onLook()
         await delay(this.context.clock, POLL_MS, failures.signal)
       }

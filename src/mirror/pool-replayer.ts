@@ -1,6 +1,6 @@
 import PQueue from 'p-queue'
 import { Backoff } from '../base/backoff.ts'
-import { Cancelled, isCancelled } from '../base/cancelled.ts'
+import { isCancelled } from '../base/cancelled.ts'
 import { delay } from '../base/clock.ts'
 import type { MemoryShare } from '../base/memory-share.ts'
 import type { Log } from '../base/log.ts'
@@ -79,7 +79,7 @@ export class PoolReplayer implements Commanded {
   private state: PoolReplayerState = { type: 'disconnected' }
   private replaying: Replaying | undefined
   private leading: LeadingPool | undefined
-  private known: { instanceId: string; change: AbortController } = { instanceId: '', change: new AbortController() }
+  private known: { instanceId: string; change: Scope } = { instanceId: '', change: new Scope() }
   private manualStop = false
   private readonly syncs: SyncThrottler
   private readonly deletions: PQueue
@@ -169,8 +169,8 @@ export class PoolReplayer implements Commanded {
   private setKnownLeader(instanceId: string): void {
     if (instanceId === this.known.instanceId) return
     const { change } = this.known
-    this.known = { instanceId, change: new AbortController() }
-    change.abort(new Cancelled('another daemon leads'))
+    this.known = { instanceId, change: new Scope() }
+    change.cancel('another daemon leads')
   }
 
   private knownLeader(): KnownLeader {
@@ -209,7 +209,10 @@ export class PoolReplayer implements Commanded {
     try {
       this.replaying = { namespaces, remote }
       afterwards.spawn('snapshot ids', (stop) => snapIds.run(stop))
-      afterwards.spawn('leader', (stop) => leader.run((start, lost) => this.lead(context, io, namespaces, start, lost), stop))
+      afterwards.spawn('leader', async (stop) => {
+        await namespaces.introduced(stop) // whoever answers a leader's heartbeats is assigned images at once
+        await leader.run((start, lost) => this.lead(context, io, namespaces, start, lost), stop)
+      })
       scope.spawn('namespaces', (stop) => namespaces.follow(stop))
       scope.spawn('remote', (stop) => remote.run(stop))
       scope.spawn('stalls', (stop) => failOnStall(options, clock, stop))

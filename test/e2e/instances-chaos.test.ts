@@ -9,6 +9,7 @@ import { expectReplayed } from '../support/journal.ts'
 import { createMirroredPool } from '../support/mirroring.ts'
 import { RbdClient } from '../support/rbd.ts'
 import { journalImage, snapshotImage } from '../support/scenario.ts'
+import { waitFor } from '../support/wait.ts'
 
 const POOL = 'instances-chaos'
 const CHAOS_MS = 24_000
@@ -168,7 +169,8 @@ describeCeph('daemons that come and go', (pair) => {
       for (const spec of snapshotImages) await mirrorAndCompare(pair, spec)
       for (const spec of journalImages) await expectReplayed(pair, spec)
       const io = await client.pool(POOL)
-      const current = new Set(await Promise.all(slots.map(async ({ daemon }) => (await statusOf(daemon, POOL))!.instance_id)))
+      const statuses = slots.map(({ daemon }) => waitFor('a daemon to answer', () => statusOf(daemon, POOL)))
+      const current = new Set((await Promise.all(statuses)).map(({ instance_id: id }) => id))
       for (const id of instances) if (!current.has(id)) expect([id, await instanceLeft(io, id)]).toEqual([id, false])
     } catch (error) {
       throw new Error(`with RBD_MIRROR_SEED=${seed}:\n${events.join('\n')}`, { cause: error })

@@ -69,12 +69,14 @@ export class InstanceObject {
       watcher = opened
       await this.lock(lockCookie(await opened.ready(signal)))
       this.isReady = true
+      this.settle()
       await untilAborted(scope.signal)
       await scope.close()
       if (failure) throw failure.error
       signal.throwIfAborted()
     } finally {
       this.isReady = false
+      this.settle()
       await working.close().catch((error: unknown) => this.options.log.debug({ err: error }, 'a message was not answered'))
       await this.remove(watcher)
     }
@@ -82,6 +84,9 @@ export class InstanceObject {
 
   private cookie: string | undefined
   private isReady = false
+  private settle: () => void = () => undefined
+  /** Resolves once it is known whether others can speak to us: at once, or not for a while. */
+  readonly settled = new Promise<void>((resolve) => (this.settle = resolve))
 
   /** Whether others can speak to us, and fence us off. */
   get ready(): boolean {
@@ -98,6 +103,7 @@ export class InstanceObject {
       } catch (error) {
         if (isErrno(error, EBLOCKLISTED)) throw error
         log[told ? 'debug' : 'warn']({ err: error }, 'this daemon cannot share images with others yet')
+        this.settle()
       }
       await delay(clock, CREATE_RETRY_MS, signal)
     }

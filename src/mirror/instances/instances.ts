@@ -13,6 +13,9 @@ import { lookAtInstance, removeInstance } from './instance-object.ts'
 /** How often a daemon is looked at that a former leader knew and that has not answered yet. */
 const UNSURE_POLL_MS = 1_000
 
+/** Who has not seen anything for so long cannot say that others were silent. */
+const BLIND_MS = 5_000
+
 export interface InstancesOptions {
   readonly cluster: Cluster
   /** local, default namespace */
@@ -101,7 +104,10 @@ export class Instances {
       const intervalMs = options.leaderHeartbeatInterval * 1000
       // who has not answered yet may have died just before we came to lead: its watch ends any moment
       const unsure = [...this.known.values()].some(({ answers }) => !answers)
-      const woken = await this.notifier.wait(clock, unsure ? Math.min(UNSURE_POLL_MS, intervalMs) : intervalMs, signal)
+      const waitMs = unsure ? Math.min(UNSURE_POLL_MS, intervalMs) : intervalMs
+      const from = clock.monotonic()
+      const woken = await this.notifier.wait(clock, waitMs, signal)
+      if (clock.monotonic() - from > waitMs + BLIND_MS) this.forgive()
       try {
         await this.check(woken === 'woken' ? 0 : intervalMs * 1.5)
       } catch (error) {
@@ -117,13 +123,19 @@ export class Instances {
     const limitMs = this.limitMs()
     for (const [id, instance] of [...this.known]) {
       if (instance.answers && clock.monotonic() - instance.heardAt < silentMs) continue
+      const from = clock.monotonic()
       const state = await lookAtInstance(io, id)
+      if (clock.monotonic() - from > BLIND_MS) return this.forgive() // the cluster did not answer: nor could they
       instance.present = state !== 'left'
       const { heardAt, answers } = this.known.get(id) ?? instance
       if (state === 'silent') await this.remove(id, 'it has lost its watch')
       else if (clock.monotonic() - heardAt > limitMs) await this.remove(id, 'it has not answered for too long')
       else if (state === 'left' && answers) await this.forget(id)
     }
+  }
+
+  private forgive(): void {
+    for (const instance of this.known.values()) instance.heardAt = this.options.clock.monotonic()
   }
 
   /** Milliseconds (tools/rbd_mirror/Instances.cc, schedule_remove_task). */

@@ -1,6 +1,7 @@
 import { abortable } from '../../base/cancelled.ts'
 import { delay, type Clock } from '../../base/clock.ts'
 import type { Log } from '../../base/log.ts'
+import { Scope } from '../../base/scope.ts'
 import { Errno } from '../../rados/errors.ts'
 import type { InstanceRequests } from './requests.ts'
 import type { SyncThrottler } from './sync-throttler.ts'
@@ -74,20 +75,25 @@ export class SyncSlots {
     for (;;) {
       signal.throwIfAborted()
       const { instanceId, changed } = this.options.leader()
-      const either = AbortSignal.any([signal, changed])
+      const either = new Scope(signal)
+      const onChange = () => either.cancel('another daemon leads')
+      changed.addEventListener('abort', onChange, { once: true })
       try {
-        if (instanceId === '') await delay(clock, RETRY_MS, either)
-        else if (instanceId === self) return await this.own(id, either)
+        if (instanceId === '') await delay(clock, RETRY_MS, either.signal)
+        else if (instanceId === self) return await this.own(id, either.signal)
         else {
-          const result = await requests.send(instanceId, { type: 'syncRequest', syncId: id }, either)
+          const result = await requests.send(instanceId, { type: 'syncRequest', syncId: id }, either.signal)
           if (result !== -Errno.ESTALE) return () => undefined
-          await delay(clock, RETRY_MS, either) // not the leader any more
+          await delay(clock, RETRY_MS, either.signal) // not the leader any more
         }
       } catch (error) {
         signal.throwIfAborted()
         if (changed.aborted) continue
         log.debug({ err: error, leader: instanceId }, 'cannot ask the leader for a sync')
         await delay(clock, RETRY_MS, signal)
+      } finally {
+        changed.removeEventListener('abort', onChange)
+        await either.close()
       }
     }
   }
