@@ -67,6 +67,8 @@ class Life {
     } else if (this.forced) await this.attempt('resync', this.operator(replica).resync(NAME))
     await scene.write(primary, NAME, 300)
     await scene.converge(primary, NAME)
+    // the next mirror-snapshot has those removed that the peer has let go
+    if (this.mode === 'snapshot') await scene.converge(primary, NAME)
     await scene.checkLeftovers()
   }
 

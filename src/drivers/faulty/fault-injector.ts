@@ -23,6 +23,7 @@ export class FaultInjector {
   private count = 0
   private state: 'alive' | 'blocklisted' | 'crashed' = 'alive'
   private readonly watches = new Set<FaultyWatch>()
+  private readonly underWay = new Set<() => void>()
 
   constructor(
     private readonly clusterName: string,
@@ -124,10 +125,21 @@ export class FaultInjector {
   private inTransit<T>({ ms, timeoutMs }: { ms: number; timeoutMs?: number | undefined }, method: string, place: Place, action: () => Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       let cancel: (() => void) | undefined
+      const shutDown = () => reject(this.error(Errno.ESHUTDOWN, method, place))
+      this.underWay.add(shutDown)
       if (timeoutMs !== undefined && timeoutMs < ms) cancel = this.clock.setTimer(timeoutMs, () => reject(this.error(Errno.ETIMEDOUT, method, place)))
-      const arrive = () => void action().then(resolve, reject).finally(cancel)
+      const arrive = () => {
+        this.underWay.delete(shutDown)
+        void action().then(resolve, reject).finally(cancel)
+      }
       if (Number.isFinite(ms)) this.clock.setTimer(ms, arrive)
     })
+  }
+
+  /** The connection is closed: nobody waits for what is on its way any more. */
+  close(): void {
+    for (const shutDown of this.underWay) shutDown()
+    this.underWay.clear()
   }
 
   async watch(place: Place, handlers: WatchHandlers, open: (handlers: WatchHandlers) => Promise<Watch>): Promise<Watch> {

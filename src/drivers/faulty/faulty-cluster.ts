@@ -82,6 +82,7 @@ export class FaultyCluster implements Cluster {
   }
   /** Works on a dead connection too. */
   close(): Promise<void> {
+    this.faults.close()
     return this.inner.close()
   }
 }

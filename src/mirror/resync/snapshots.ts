@@ -44,9 +44,12 @@ export async function planKeptSnapshots(
   return {
     known,
     keptUpTo,
-    // what a crash has left in the trash goes too
+    // what a crash has left in the trash goes too, and the sync points of copies that were made from here
     remove: local.header.snapshots.filter(
-      ({ id, namespace, childCount }) => there.some((each) => each.id === id && !kept.has(id)) || (namespace.type === 'trash' && childCount === 0),
+      (snapshot) =>
+        there.some(({ id }) => id === snapshot.id && !kept.has(id)) ||
+        (snapshot.namespace.type === 'trash' && snapshot.childCount === 0) ||
+        (snapshot.namespace.type === 'user' && snapshot.name.startsWith('.rbd-mirror.')),
     ),
     create: wanted.filter(({ id }) => id > keptUpTo),
   }

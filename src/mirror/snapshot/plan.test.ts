@@ -32,7 +32,8 @@ const replica = (id: number, of: number, more: Partial<MirrorSnapshotNamespace> 
     lastCopiedObjectNumber: READS_AS_SYNCED,
     ...more,
   })
-const copying = (id: number, of: number, objects: number) => replica(id, of, { complete: false, lastCopiedObjectNumber: objects })
+const copying = (id: number, of: number, objects: number, more: Partial<MirrorSnapshotNamespace> = {}) =>
+  replica(id, of, { complete: false, lastCopiedObjectNumber: objects, ...more })
 const orphan = (id: number) => snapshot(id, { state: 'non-primary' })
 const linked = { mirrorPeerUuids: new Set([US]) }
 
@@ -92,6 +93,7 @@ describe('planNext', () => {
     ['the same, nothing to sync', [replica(15, 5), copying(16, 6, 7)], [primary(5)], 'idle'],
     ['a sync begun anew', [replica(15, 5), copying(16, 6, 7), copying(17, 7, 7)], [primary(5), primary(7)], 'resume 17: 5→7'],
     ['a sync begun anew, and finished', [replica(15, 5), copying(16, 6, 7), replica(17, 7)], [primary(5), primary(7)], 'tidy prune 15,16 unlink 5'],
+    ['the same, of a demotion', [replica(15, 5), copying(16, 6, 0, { state: 'non-primary-demoted', ...linked }), replica(17, 7)], [primary(5), primary(7)], 'tidy prune 15,16 unlink 5'],
     ['a sync that the C++ daemon has begun', [replica(15, 5, { lastCopiedObjectNumber: 32 }), copying(16, 6, 0)], [primary(5), primary(6)], 'sync 5→6'],
     ['a first sync whose target has gone', [copying(16, 6, 7)], [primary(7)], 'startOver'],
     ['what was synced by the C++ daemon', [replica(15, 5, { lastCopiedObjectNumber: 32 })], [primary(5), primary(6)], 'checkpoint 15'],

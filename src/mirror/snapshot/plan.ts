@@ -130,9 +130,14 @@ function localSituation({ local }: Observation): LocalSituation {
   const complete = local.findLast(({ namespace }) => namespace.complete && !isOrphan(namespace))
   const prunable = local.filter(
     (snapshot) =>
-      snapshot !== inProgress && snapshot !== complete && isNonPrimary(snapshot.namespace) && snapshot.namespace.mirrorPeerUuids.size === 0,
+      snapshot !== inProgress && snapshot !== complete && isNonPrimary(snapshot.namespace) && isUnneeded(snapshot),
   )
   return { inProgress, complete, prunable }
+}
+
+/** The copy of a demotion is for the peers that may follow this site, once it is whole. */
+function isUnneeded({ namespace }: MirrorSnapshot): boolean {
+  return namespace.mirrorPeerUuids.size === 0 || !namespace.complete
 }
 
 function planWithLocal(observation: Observation): Step {

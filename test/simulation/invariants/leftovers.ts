@@ -13,8 +13,8 @@ import type { World } from '../world/world.ts'
 const OF_IMAGE = /^(?:rbd_header|rbd_data|rbd_object_map|journal|journal_data|rbd_mirror_snapshot)\.(?:(?<=journal_data\.)\d+\.)?([0-9a-f]+)/
 /** Of a replica, when nothing is going on: the last synced one, and what ownership changes have left. Of a primary, what still waits for its peer. */
 const MAX_MIRROR_SNAPSHOTS = 3
-/** rbd_mirroring_max_mirroring_snapshots, and the newest: those that the peer has let go stay until the next one is made, as with the C++ daemon */
-const MAX_LET_GO = 6
+/** Those that the peer has let go stay until the next one is made, as with the C++ daemon. */
+const MAX_LET_GO = 2
 
 /**
  * When everything has come to rest: nothing is there that nobody needs. Returns what is.
