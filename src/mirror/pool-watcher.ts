@@ -3,7 +3,7 @@ import { delay } from '../base/clock.ts'
 import { Notifier } from '../base/notifier.ts'
 import { Scope } from '../base/scope.ts'
 import { untilAborted } from '../base/until-aborted.ts'
-import { mirrorImageList } from '../cls/rbd/mirror-client.ts'
+import { mirrorImageGetImageId, mirrorImageList } from '../cls/rbd/mirror-client.ts'
 import { MirrorImage } from '../cls/rbd/mirror-types.ts'
 import { decode } from '../encoding/codec.ts'
 import { MalformedInput } from '../encoding/malformed-input.ts'
@@ -30,7 +30,7 @@ export interface PoolWatcherEvents {
   onListing(images: ImageListing): void
   /** Somebody changed an image's mirroring (enabled, disabled, being disabled …). */
   onImageUpdated(globalImageId: string, enabled: boolean): void
-  /** Called with each listing: ids of images that are not in it because their entry makes no sense. */
+  /** Called with each listing: ids of images that are not in it because their entry makes no sense, or names another image. */
   onUnreadable(imageIds: readonly string[]): void
   /** The cluster seems not to answer, or to have lost its record of mirroring. */
   onSilent?(): void
@@ -40,30 +40,58 @@ export interface MirrorImagesFound {
   images: Map<string, string>
   /** ids of images whose entry makes no sense */
   unreadable: string[]
+  /** images with the global image id of another, which is the one that is mirrored: image id → that other's */
+  shadowed: Map<string, string>
 }
 
 /** Reads all pages. ENOENT (mirroring was never enabled there) gives an empty listing. */
 export async function listMirrorImages(io: IoCtx): Promise<MirrorImagesFound> {
-  const images = new Map<string, string>()
+  const entries: [globalImageId: string, imageId: string][] = []
   try {
     for (let startAfter = ''; ; ) {
       const found = await mirrorImageList.call(io, RBD_MIRRORING, { startAfter, max: PAGE })
       for (const [imageId, globalImageId] of found) {
-        images.set(globalImageId, imageId)
+        entries.push([globalImageId, imageId])
         startAfter = imageId
       }
-      if (found.size < PAGE) return { images, unreadable: [] }
+      if (found.size < PAGE) return await sorted(io, entries, [])
     }
   } catch (error) {
-    if (isErrno(error, Errno.ENOENT)) return { images: new Map(), unreadable: [] }
+    if (isErrno(error, Errno.ENOENT)) return { images: new Map(), unreadable: [], shadowed: new Map() }
     // a single entry that makes no sense has the OSD refuse all of them
     if (isErrno(error, Errno.EIO)) return listOneByOne(io)
     throw error
   }
 }
 
-async function listOneByOne(io: IoCtx): Promise<MirrorImagesFound> {
+/** The OSD knows one image by each global id; another one's entry with the same can only have been made by hand, or restored. */
+async function sorted(io: IoCtx, entries: readonly [globalImageId: string, imageId: string][], unreadable: string[]): Promise<MirrorImagesFound> {
   const images = new Map<string, string>()
+  const shadowed = new Map<string, string>()
+  for (const [globalImageId, imageId] of entries) {
+    const rival = images.get(globalImageId)
+    if (rival === undefined) {
+      images.set(globalImageId, imageId)
+      continue
+    }
+    const known = (await knownBy(io, globalImageId)) === imageId ? imageId : rival
+    images.set(globalImageId, known)
+    shadowed.set(known === imageId ? rival : imageId, known)
+  }
+  return { images, unreadable, shadowed }
+}
+
+async function knownBy(io: IoCtx, globalImageId: string): Promise<string | undefined> {
+  try {
+    return await mirrorImageGetImageId.call(io, RBD_MIRRORING, { globalImageId })
+  } catch (error) {
+    if (isErrno(error, Errno.ENOENT)) return undefined
+    throw error
+  }
+}
+
+async function listOneByOne(io: IoCtx): Promise<MirrorImagesFound> {
+  const found: [globalImageId: string, imageId: string][] = []
   const unreadable: string[] = []
   for (let after = ''; ; ) {
     const { entries, more } = await io.omapGet(RBD_MIRRORING, after, IMAGE_KEY_PREFIX, PAGE)
@@ -71,13 +99,13 @@ async function listOneByOne(io: IoCtx): Promise<MirrorImagesFound> {
       after = key
       const imageId = key.slice(IMAGE_KEY_PREFIX.length)
       try {
-        images.set(decode(MirrorImage, value, key).globalImageId, imageId)
+        found.push([decode(MirrorImage, value, key).globalImageId, imageId])
       } catch (error) {
         if (!(error instanceof MalformedInput)) throw error
         unreadable.push(imageId)
       }
     }
-    if (!more || entries.size === 0) return { images, unreadable }
+    if (!more || entries.size === 0) return sorted(io, found, unreadable)
   }
 }
 
@@ -128,9 +156,10 @@ export class PoolWatcher {
     for (;;) {
       await this.notifier.wait(clock, waitMs, signal)
       try {
-        const { images, unreadable } = await listMirrorImages(this.io)
+        const { images, unreadable, shadowed } = await listMirrorImages(this.io)
         if (unreadable.length > 0) log.warn({ imageIds: unreadable }, 'cannot read the mirroring entries of some images')
-        this.events.onUnreadable(unreadable)
+        for (const [imageId, known] of shadowed) log.warn({ imageId }, `image has the global image id of image ${known}, and is not mirrored; ${this.cureOf(imageId)}`)
+        this.events.onUnreadable([...unreadable, ...shadowed.keys()])
         this.events.onListing(images)
         waitMs = REFRESH_MS
       } catch (error) {
@@ -140,6 +169,11 @@ export class PoolWatcher {
       }
       await delay(clock, MIN_INTERVAL_MS, signal)
     }
+  }
+
+  private cureOf(imageId: string): string {
+    const { poolName, namespace } = this.io
+    return `to mirror it for itself: rados -p ${poolName}${namespace === '' ? '' : ` -N ${namespace}`} rmomapkey rbd_mirroring image_${imageId}, then rbd mirror image enable`
   }
 
   private onNotify(payload: Buffer): void {
