@@ -15,6 +15,12 @@ const ARGS = ['--rbd-mirror-leader-heartbeat-interval=1', '--rbd-mirror-image-po
 const POOL = 'instances'
 const NAMES = ['one', 'two', 'three', 'four']
 
+/** `rbd mirror pool status --verbose`, as far as it is looked at. */
+interface PoolStatusOfRbd {
+  readonly daemons: readonly { instance_id: string; leader: boolean }[]
+  readonly images: readonly { state: string }[]
+}
+
 describeCeph('several daemons of one cluster', (pair) => {
   let client: RbdClient
   const specs = NAMES.map((name) => `${POOL}/${name}`)
@@ -59,8 +65,19 @@ describeCeph('several daemons of one cluster', (pair) => {
     await using second = start()
     await waitUntilShared([first, second], POOL, 4, { each: 2 })
     await expectOwners([first, second])
-    expect((await statusOf(first, POOL))!.instances).toHaveLength(2)
+    const [leading, following] = [(await statusOf(first, POOL))!, (await statusOf(second, POOL))!]
+    expect(leading.instances).toEqual([leading.instance_id, following.instance_id])
+    expect(following.leader_instance_id).toBe(leading.instance_id)
     await compareAll()
+    // the managers hear of it with the daemons' next reports
+    await waitFor('the cluster to show both daemons, one of them as the leader', async () => {
+      const { daemons, images } = await pair.b.rbdJson<PoolStatusOfRbd>('mirror', 'pool', 'status', POOL, '--verbose')
+      const leaders = daemons.filter(({ leader }) => leader).map(({ instance_id: id }) => id)
+      const both = daemons.map(({ instance_id: id }) => id).sort()
+      const expected = [leading.instance_id, following.instance_id].sort()
+      const replayed = images.filter(({ state }) => state === 'up+replaying')
+      return leaders.join() === leading.instance_id && both.join() === expected.join() && replayed.length === 4
+    })
 
     await first.admin(`rbd mirror leader release ${POOL} ${pair.a.name}`)
     expect(await leaderOf([second])).toBe(second)
