@@ -12,7 +12,7 @@ import { journalImage, snapshotImage } from '../support/scenario.ts'
 import { waitFor } from '../support/wait.ts'
 
 const POOL = 'instances-chaos'
-const CHAOS_MS = 24_000
+const CHAOS_MS = 18_000
 /** A daemon that does not answer is given up after 7 s, a leader that is not heard of after 8 s. */
 const ARGS = [
   '--rbd-mirror-leader-heartbeat-interval=1',
