@@ -1,5 +1,6 @@
 import type { MirrorImageMode } from '../../src/cls/rbd/mirror-types.ts'
 import { RadosError } from '../../src/rados/errors.ts'
+import { listImages } from '../../src/rbd/directory.ts'
 import { loadMirrorInfo } from '../../src/rbd/mirror/mirror-info.ts'
 import type { ImageUser } from './clients.ts'
 import { getGlobalStatus } from '../../src/rbd/mirror/status.ts'
@@ -28,6 +29,7 @@ class Life {
   private readonly random: SeededRandom
   private primary: Site
   private user: ImageUser | undefined
+  private name = NAME
   private readonly snapshots: string[] = []
   private snapshotCount = 0
   private size = SIZES[0]!
@@ -45,7 +47,7 @@ class Life {
     const { scene, random } = this
     const { world } = scene
     scene.startDaemons()
-    await scene.mirrorNew(NAME, this.mode, this.size)
+    await scene.mirrorNew(this.name, this.mode, this.size)
     this.startUser()
     const end = world.clock.monotonic() + TROUBLED_MS
     while (world.clock.monotonic() < end) {
@@ -60,19 +62,28 @@ class Life {
     await this.stopUser()
     const primary = this.primary
     const replica = scene.world.other(primary)
-    if (!(await this.isPrimary(primary))) await this.insist('force-promote', () => this.operator(primary).promote(NAME, true), primary)
+    if (!(await this.isPrimary(primary))) await this.insist('force-promote', () => this.operator(primary).promote(this.name, true), primary)
     if (await this.isPrimary(replica)) {
-      await this.must('demote', this.operator(replica).demote(NAME))
-      await this.must('resync', this.operator(replica).resync(NAME))
-    } else if (this.forced) await this.attempt('resync', this.operator(replica).resync(NAME))
-    await scene.write(primary, NAME, 300)
-    await scene.converge(primary, NAME)
+      const name = await this.nameAt(replica)
+      await this.must('demote', this.operator(replica).demote(name))
+      await this.must('resync', this.operator(replica).resync(name))
+    } else if (this.forced) await this.attempt('resync', this.operator(replica).resync(await this.nameAt(replica)))
+    await scene.write(primary, this.name, 300)
+    await scene.converge(primary, this.name)
     // the next mirror-snapshot has those removed that the peer has let go
-    if (this.mode === 'snapshot') await scene.converge(primary, NAME)
+    if (this.mode === 'snapshot') {
+      await scene.world.run(10_000)
+      await scene.converge(primary, this.name)
+    }
     await scene.checkLeftovers()
   }
 
   private forced = false
+
+  /** The replica may not have heard of a new name yet. */
+  private async nameAt(site: Site): Promise<string> {
+    return [...(await listImages(site.io)).keys()][0] ?? this.name
+  }
 
   private operator(site: Site): Operator {
     const { operators, world } = this.scene
@@ -80,7 +91,7 @@ class Life {
   }
 
   private startUser(): void {
-    this.user = this.scene.user(this.primary, NAME, { pauseMs: this.random.pick([5, 50, 400]), maxBlocks: 16, flushEvery: this.random.pick([0, 3, 20]) })
+    this.user = this.scene.user(this.primary, this.name, { pauseMs: this.random.pick([5, 50, 400]), maxBlocks: 16, flushEvery: this.random.pick([0, 3, 20]) })
   }
 
   private async stopUser(): Promise<void> {
@@ -93,26 +104,27 @@ class Life {
     const { random, primary } = this
     const operator = this.operator(primary)
     const draw = random.next()
-    if (draw < 0.4) return void (this.mode === 'snapshot' && (await this.attempt('mirror-snapshot', operator.snapshot(NAME))))
+    if (draw < 0.4) return void (this.mode === 'snapshot' && (await this.attempt('mirror-snapshot', operator.snapshot(this.name))))
     if (draw < 0.52) {
       const name = `snap-${++this.snapshotCount}`
-      if (await this.attempt('snap create', operator.userSnapshot(NAME, name))) this.snapshots.push(name)
+      if (await this.attempt('snap create', operator.userSnapshot(this.name, name))) this.snapshots.push(name)
       return
     }
     if (draw < 0.62) {
       const name = this.snapshots.shift()
-      if (name !== undefined) await this.attempt('snap rm', operator.removeUserSnapshot(NAME, name))
+      if (name !== undefined) await this.attempt('snap rm', operator.removeUserSnapshot(this.name, name))
       return
     }
     if (draw < 0.7) {
       this.size = random.pick(SIZES)
-      return void (await this.attempt('resize', operator.resize(NAME, this.size)))
+      return void (await this.attempt('resize', operator.resize(this.name, this.size)))
     }
     if (draw < 0.76) return this.failOver()
     if (draw < 0.8) return this.disaster()
-    if (draw < 0.84) return void (await this.attempt('resync', this.operator(this.scene.world.other(primary)).resync(NAME)))
+    if (draw < 0.84) return void (await this.attempt('resync', this.operator(this.scene.world.other(primary)).resync(await this.nameAt(this.scene.world.other(primary)))))
     if (draw < 0.88) return this.killUser()
     if (draw < 0.92) return this.killOperator()
+    if (draw < 0.94) return this.startAnew()
   }
 
   private async killUser(): Promise<void> {
@@ -122,11 +134,19 @@ class Life {
     this.startUser()
   }
 
+  /** Mirroring is given up, and begun again: the replica goes, and a new one is made. */
+  private async startAnew(): Promise<void> {
+    const { primary, name } = this
+    if (this.forced || !(await this.attempt('disable', this.operator(primary).disable(name)))) return
+    await this.scene.world.run(this.random.between(0, 20_000))
+    await this.insist('enable', () => this.operator(primary).enable(name, this.mode), primary)
+  }
+
   /** In the middle of a command that may be given again. */
   private async killOperator(): Promise<void> {
     const { world } = this.scene
     const operator = this.operator(this.primary)
-    const command: Command<unknown> = this.mode === 'snapshot' ? operator.snapshot(NAME) : operator.userSnapshot(NAME, `snap-${++this.snapshotCount}`)
+    const command: Command<unknown> = this.mode === 'snapshot' ? operator.snapshot(this.name) : operator.userSnapshot(this.name, `snap-${++this.snapshotCount}`)
     await world.run(this.random.between(0, 60))
     command.process.kill()
   }
@@ -136,40 +156,46 @@ class Life {
     const { scene, primary } = this
     const { world } = scene
     const other = world.other(primary)
-    if ((await findImage(other, NAME)) === undefined || this.forced) return
+    if ((await findImage(other, this.name)) === undefined || this.forced) return
     await this.stopUser()
-    if (await this.attempt('demote', this.operator(primary).demote(NAME))) {
+    if (await this.attempt('demote', this.operator(primary).demote(this.name))) {
       const end = world.clock.monotonic() + 150_000
       while (world.clock.monotonic() < end) {
         await world.run(2_000)
         if (!(await this.hasFollowedDemotion(other))) continue
-        if (await this.attempt('promote', this.operator(other).promote(NAME))) this.primary = other
+        if (await this.attempt('promote', this.operator(other).promote(this.name))) this.primary = other
         break
       }
     }
     // from where it was demoted an image can always go on
-    if (!(await this.isPrimary(this.primary))) await this.insist('promote again', () => this.operator(this.primary).promote(NAME, true), this.primary)
+    if (!(await this.isPrimary(this.primary))) await this.insist('promote again', () => this.operator(this.primary).promote(this.name, true), this.primary)
     this.startUser()
   }
 
   /** What an operator has to wait for: a site that was primary before may be promoted although it has nothing of what the other has written since. */
   private async hasFollowedDemotion(site: Site): Promise<boolean> {
     const { scene } = this
-    const id = await findImage(site, NAME)
+    const id = await findImage(site, this.name)
     const entry = id === undefined ? undefined : await mirrorEntry(site, id)
     if (!entry) return false
     const { local } = await getGlobalStatus(site.io, entry.globalImageId, [])
     if (local?.description !== 'remote image demoted') return false
-    return (await scene.divergence(scene.world.other(site), NAME)) === undefined
+    return (await scene.divergence(scene.world.other(site), this.name)) === undefined
   }
 
   /** The other site takes over without asking; what was not replicated is lost. */
   private async disaster(): Promise<void> {
     const { scene, primary, mode } = this
     const other = scene.world.other(primary)
-    const id = await findImage(other, NAME)
+    const name = await this.nameAt(other)
+    const id = await findImage(other, name)
     if (id === undefined || this.forced) return
-    if (!(await this.attempt('force-promote', this.operator(other).promote(NAME, true)))) return
+    // one that was begun has to be brought to its end: the image follows nobody from then on
+    if (!(await this.attempt('force-promote', this.operator(other).promote(name, true)))) {
+      const { promotion } = await loadMirrorInfo(other.io, id)
+      if (promotion.state !== 'orphan') return
+      await this.insist('force-promote', () => this.operator(other).promote(name, true), other)
+    }
     this.forced = true
     const complete = scene.replicas.lastComplete(other, id)
     if (mode === 'snapshot' && complete) {
@@ -178,11 +204,13 @@ class Life {
     }
     await this.stopUser()
     this.primary = other
+    this.scene.histories.set(name, this.scene.histories.get(this.name)!)
+    this.name = name
     this.startUser()
   }
 
   private async isPrimary(site: Site): Promise<boolean> {
-    const id = await findImage(site, NAME)
+    const id = await findImage(site, await this.nameAt(site))
     if (id === undefined) return false
     const { promotion } = await loadMirrorInfo(site.io, id).catch(() => ({ promotion: { state: 'unknown' } }))
     return promotion.state === 'primary'

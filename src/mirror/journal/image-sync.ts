@@ -30,7 +30,10 @@ export function syncPointPrefix(localMirrorUuid: string): string {
 export async function removeSyncPoints(remote: Image, client: RemoteClient, signal: AbortSignal): Promise<void> {
   const header = await remote.refreshIfNeeded()
   for (const { snapName } of client.meta.syncPoints) {
-    const snapshot = findSnapshotByName(header, 'user', snapName)
+    // a removal that was cut short has left it in the trash
+    const snapshot =
+      findSnapshotByName(header, 'user', snapName) ??
+      header.snapshots.find(({ namespace }) => namespace.type === 'trash' && namespace.originalType === 'user' && namespace.originalName === snapName)
     if (snapshot) await removeSnapshot(remote, snapshot.id, { signal })
   }
   await client.update({ syncPoints: [] })

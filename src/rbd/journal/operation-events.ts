@@ -56,7 +56,7 @@ const doneBefore: Partial<Record<OperationEvent['type'], readonly number[]>> = {
   metadataRemove: [Errno.ENOENT],
 }
 
-/** Whether what an event tells of was done before, by an earlier replay of it. */
-export function saysDoneBefore(error: unknown, { type }: OperationEvent): boolean {
+/** Whether what an event tells of was done before, by an earlier replay of it or try. */
+export function saysDoneBefore(error: unknown, { type }: Pick<OperationEvent, 'type'>): boolean {
   return isErrno(error, ...(doneBefore[type] ?? []))
 }

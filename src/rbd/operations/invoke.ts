@@ -4,7 +4,7 @@ import { FEATURE_NON_PRIMARY, hasFeature } from '../features.ts'
 import type { OperationRequest, Progress } from '../header-watcher.ts'
 import type { Image } from '../image.ts'
 import { IMAGE_META_PREFIX } from '../mirror/image-meta.ts'
-import { operationStart, type OperationStart } from '../journal/operation-events.ts'
+import { operationStart, saysDoneBefore, type OperationStart } from '../journal/operation-events.ts'
 
 export interface OperationOptions {
   signal?: AbortSignal | undefined
@@ -30,7 +30,7 @@ export function operationError(image: Image, errno: number, op: string): RadosEr
  *                                    └ silent, or no longer the owner → again
  *
  * Rejects with RadosError: EROFS for a read-only image or a lock that is not to be had, else what the operation answers.
- * An owner that falls silent may still have done it: `local` and `request` have to bear being done twice.
+ * An owner that falls silent may still have done it: `local` and `request` have to bear being done twice, or fail as something that is done already.
  */
 export async function invoke(
   image: Image,
@@ -40,6 +40,7 @@ export async function invoke(
   const { lock, watcher } = image
   if (!lock || !watcher) throw operationError(image, Errno.EROFS, operation.name)
   let demandLock = false
+  let askedInVain = false
   for (let tries = 1; ; tries++) {
     options.signal?.throwIfAborted()
     await image.refreshIfNeeded()
@@ -47,13 +48,17 @@ export async function invoke(
     if (!image.usesLock) return gated(image, operation.local)
     const taken = await takeLock(image, lock, operation.name, demandLock, options.signal)
     if (taken === 'refused' || taken === 'foreign') throw operationError(image, Errno.EROFS, operation.name)
+    const start = operationStart(image, operation.request)
     try {
-      if (taken === 'acquired') return await withLock(lock, () => recorded(image, operationStart(image, operation.request), operation.local))
+      if (taken === 'acquired') return await withLock(lock, () => recorded(image, start, operation.local))
       await watcher.request(operation.request, options)
       await image.refresh()
       return
     } catch (error) {
+      // the owner that fell silent had done it
+      if (askedInVain && start && saysDoneBefore(error, start)) return void (await image.refresh())
       demandLock = isErrno(error, Errno.EOPNOTSUPP)
+      askedInVain ||= isErrno(error, Errno.ETIMEDOUT)
       if (tries === maxTries || !(demandLock || isErrno(error, Errno.ETIMEDOUT, Errno.ERESTART))) throw error
     }
   }

@@ -15,6 +15,8 @@ const OF_IMAGE = /^(?:rbd_header|rbd_data|rbd_object_map|journal|journal_data|rb
 const MAX_MIRROR_SNAPSHOTS = 3
 /** Those that the peer has let go stay until the next one is made, as with the C++ daemon. */
 const MAX_LET_GO = 2
+/** Where the image is not primary any more no next one is made: those of rbd_mirroring_max_mirroring_snapshots, and the newest. */
+const MAX_FORMER = 6
 
 /**
  * When everything has come to rest: nothing is there that nobody needs. Returns what is.
@@ -73,7 +75,7 @@ async function ofImage(site: Site, id: string, name: string, objects: readonly s
     const replica = mirror.filter(({ namespace }) => isNonPrimary(namespace))
     for (const { id: snap, namespace } of mirror) if (!namespace.complete) found.push(`${name}: mirror-snapshot ${snap} is incomplete`)
     if (waiting.length > MAX_MIRROR_SNAPSHOTS) found.push(`${name}: ${waiting.length} primary mirror-snapshots wait for the peer`)
-    if (primary.length - waiting.length > MAX_LET_GO) found.push(`${name}: ${primary.length} primary mirror-snapshots`)
+    if (primary.length - waiting.length > (replica.length > 0 ? MAX_FORMER : MAX_LET_GO)) found.push(`${name}: ${primary.length} primary mirror-snapshots`)
     if (replica.length > MAX_MIRROR_SNAPSHOTS) found.push(`${name}: ${replica.length} non-primary mirror-snapshots`)
   })
   const locker = await findLocker(io, headerName(id))
