@@ -1,4 +1,4 @@
-import { MirrorDaemon, type DaemonKind } from '../support/daemon.ts'
+import type { MirrorDaemon, DaemonKind } from '../support/daemon.ts'
 import { compareImages, contentDigest } from '../support/compare.ts'
 import { startDaemon } from '../support/e2e.ts'
 import { expectReplayed } from '../support/journal.ts'
