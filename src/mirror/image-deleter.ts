@@ -38,7 +38,7 @@ export class NotDeletable extends Error {
 /**
  * Local images whose primary is gone go through the trash: moved there at once, removed when their deferment is over.
  *
- *     moveToTrash: mirror image DISABLING, unless CREATING → trash entry, name freed → journal reset, or writable → mirror image entry removed → notify
+ *     moveToTrash: mirror image DISABLING (one that is CREATING later) → trash entry, name freed → journal reset, or writable → mirror image entry removed → notify
  *     run:         trash entry due → snapshots unprotected and removed → image removed → trash entry removed
  *
  * An image that an operator takes back out of the trash before is an image of its own, and may be written.
@@ -72,10 +72,8 @@ export class ImageDeleter {
     if (mirrorImage === undefined) return
     const thrownAway = (await findInTrash(io, imageId))?.source === 'mirroring'
     if (mirrorImage.state !== 'creating' && !thrownAway) await this.checkDeletable(globalImageId, imageId, mirrorImage.state, resync)
-    // one that was never whole says so until it is gone: whoever goes on after a failure has to know
-    if (mirrorImage.state === 'enabled') {
-      await mirrorImageSet.call(io, RBD_MIRRORING, { imageId, image: { ...mirrorImage, state: 'disabling' } })
-    }
+    const disable = () => mirrorImageSet.call(io, RBD_MIRRORING, { imageId, image: { ...mirrorImage, state: 'disabling' } })
+    if (mirrorImage.state === 'enabled') await disable()
     const name = await ifThere(dirGetName.call(io, RBD_DIRECTORY, { id: imageId }))
     if (name !== undefined) {
       const now = this.context.clock.now()
@@ -86,6 +84,8 @@ export class ImageDeleter {
     }
     if (mirrorImage.mode === 'journal') await this.resetJournal(imageId)
     else await ifThere(setFeatures.call(io, headerName(imageId), { features: 0n, mask: FEATURE_NON_PRIMARY }))
+    // one that was never whole says so until it is in the trash: whoever goes on after a failure has to know
+    if (mirrorImage.state === 'creating') await disable()
     await ifThere(mirrorImageRemove.call(io, RBD_MIRRORING, { imageId }))
     await notifyMirroring(io, { type: 'imageUpdated', state: 'disabled', imageId, globalImageId }, this.log)
     this.log.info({ globalImageId, imageId, name, resync }, 'image moved to trash')

@@ -50,7 +50,7 @@ async function operationsOf(from: 'first sync' | 'replay'): Promise<number> {
 
 describe('a daemon that dies at any operation in journal mode', () => {
   it('goes on where it was in the first sync, when it is started again', async () => {
-    await forEachOperation(SEED, { to: await operationsOf('first sync'), stride: stride(9) }, async (scene, at) => {
+    await forEachOperation(SEED, { to: await operationsOf('first sync'), stride: stride(40) }, async (scene, at) => {
       await follow(scene, 'first sync', at)
       if (!scene.daemons.b.process) scene.daemons.b.start()
       await scene.converge(scene.world.sites.a, 'image')
@@ -59,7 +59,7 @@ describe('a daemon that dies at any operation in journal mode', () => {
   })
 
   it('goes on where it was in the replay, when it is started again', async () => {
-    await forEachOperation(SEED, { to: await operationsOf('replay'), stride: stride(9) }, async (scene, at) => {
+    await forEachOperation(SEED, { to: await operationsOf('replay'), stride: stride(40) }, async (scene, at) => {
       await follow(scene, 'replay', at)
       if (!scene.daemons.b.process) scene.daemons.b.start()
       await scene.converge(scene.world.sites.a, 'image')
@@ -68,7 +68,7 @@ describe('a daemon that dies at any operation in journal mode', () => {
   })
 
   it('leaves what a power cut could have left on the primary to a forced promotion', async () => {
-    await forEachOperation(SEED, { to: await operationsOf('replay'), stride: stride(3) }, async (scene, at) => {
+    await forEachOperation(SEED, { to: await operationsOf('replay'), stride: stride(12) }, async (scene, at) => {
       const { world, operators } = scene
       const { b } = world.sites
       await follow(scene, 'replay', at)

@@ -59,7 +59,7 @@ describe('a daemon that dies at any operation of a snapshot sync', () => {
   it('goes on where it was when it is started again', async () => {
     const count = await operationsOfSync()
     expect(count).toBeGreaterThan(40)
-    await forEachOperation(SEED, { to: count, stride: stride(4) }, async (scene, at) => {
+    await forEachOperation(SEED, { to: count, stride: stride(16) }, async (scene, at) => {
       await beforeSync(scene)
       await crashAt(scene, at)
       scene.daemons.b.start()
@@ -69,7 +69,7 @@ describe('a daemon that dies at any operation of a snapshot sync', () => {
   })
 
   it('leaves exactly the last complete state to a forced promotion', async () => {
-    await forEachOperation(SEED, { to: await operationsOfSync(), stride: stride(2) }, async (scene, at) => {
+    await forEachOperation(SEED, { to: await operationsOfSync(), stride: stride(7) }, async (scene, at) => {
       await beforeSync(scene)
       await crashAt(scene, at)
       await expectLastCompleteState(scene)
@@ -77,7 +77,7 @@ describe('a daemon that dies at any operation of a snapshot sync', () => {
   })
 
   it('leaves it also when it dies again after it was started again', async () => {
-    await forEachOperation(SEED, { ...AFTER_RESTART, stride: stride(6) }, async (scene, at) => {
+    await forEachOperation(SEED, { ...AFTER_RESTART, stride: stride(18) }, async (scene, at) => {
       const { world, daemons } = scene
       await beforeSync(scene)
       await crashAt(scene, MID_COPY)

@@ -4,7 +4,7 @@ import { necessaryNemeses, playSeed } from './random-run.ts'
 /*
  * Clients, operators and faults by chance. In the environment:
  *   SIMULATION_SEED      this seed alone
- *   SIMULATION_SEEDS     so many from SIMULATION_FROM (default 1) on, instead of as many as fit in SIMULATION_SECONDS (default 60)
+ *   SIMULATION_SEEDS     so many from SIMULATION_FROM (default 1) on, instead of as many as fit in SIMULATION_SECONDS (default 40)
  *   SIMULATION_WITHOUT   nemeses that are left out, by commas
  *   SIMULATION_VERBOSE   tells all that has happened before a failure
  */
@@ -23,7 +23,7 @@ function* seeds(): Generator<number> {
   }
   const from = given('SIMULATION_FROM', 1)
   const count = env['SIMULATION_SEEDS'] === undefined ? Infinity : Number(env['SIMULATION_SEEDS'])
-  const end = count === Infinity ? performance.now() + given('SIMULATION_SECONDS', 60) * 1000 : Infinity
+  const end = count === Infinity ? performance.now() + given('SIMULATION_SECONDS', 40) * 1000 : Infinity
   for (let seed = from; seed < from + count && performance.now() < end; seed++) yield seed
 }
 
