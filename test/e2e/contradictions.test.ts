@@ -7,6 +7,7 @@ import { mirrorAndCompare, scribble, startDaemon } from '../support/e2e.ts'
 import { imageStatus, waitForState } from '../support/mirroring.ts'
 import { RbdClient, type RbdInfo } from '../support/rbd.ts'
 import { mirroring } from '../support/scenario.ts'
+import { waitForCallout } from '../support/scenario.ts'
 import { waitFor } from '../support/wait.ts'
 
 const POOL = 'contradictions'
@@ -104,6 +105,31 @@ describeCeph('states that make no sense are named, with their cure', (pair) => {
     const io = await client.pool(POOL)
     await io.remove(`journal.${id}`)
     scenario.daemon = startDaemon(pair)
-    await expectTold(spec, /error preparing local image for replay: its journal is missing, has no owner, or makes no sense .*rbd mirror image disable --force/)
+    await expectTold(spec, /error preparing local image for replay: its journal is missing, has no owner, or makes no sense .*rename or remove the image, and here: rados -p contradictions rmomapkey/)
+    await pair.b.rbd('mirror', 'image', 'disable', '--force', spec)
+    await expectTold(spec, /disabling its mirroring has left its entry behind; here: rados -p contradictions rmomapkey/)
+    await pair.b.rbd('rename', spec, `${spec}-kept`)
+    const { globalImageId } = decode(MirrorImage, (await io.omapGet('rbd_mirroring', '', `image_${id}`, 1)).entries.get(`image_${id}`)!, 'entry')
+    for (const key of [`image_${id}`, `global_${globalImageId}`]) await pair.b.rados('-p', POOL, 'rmomapkey', 'rbd_mirroring', key)
+    await waitForState(pair.b, spec, 'up+replaying')
+  })
+
+  it('two images of one global id: the one that the cluster knows by it is mirrored, the other named, and mirrored for itself after its cure', async () => {
+    const spec = await primary('twin')
+    await mirrorAndCompare(pair, spec)
+    await pair.a.rbd('create', `${POOL}/rival`, '--size', '8M')
+    const [id, rival] = [await idOf('a', spec), await idOf('a', `${POOL}/rival`)]
+    await using client = await RbdClient.connect(pair.a)
+    const io = await client.pool(POOL)
+    const value = (await io.omapGet('rbd_mirroring', '', `image_${id}`, 1)).entries.get(`image_${id}`)!
+    await io.write('rbd_mirroring', new WriteOperation().omapSet(new Map([[`image_${rival}`, value]])))
+    await primary('herald') // whose notification has the pool listed again
+    await scenario.daemon.waitForLog(new RegExp(`image has the global image id of image ${id}, and is not mirrored; to mirror it for itself: rados -p ${POOL} rmomapkey rbd_mirroring image_${rival}`))
+    await waitForCallout(pair, POOL, new RegExp(`remote cluster: image ${rival}`))
+    await mirrorAndCompare(pair, spec)
+    await pair.a.rados('-p', POOL, 'rmomapkey', 'rbd_mirroring', `image_${rival}`)
+    await pair.a.rbd('mirror', 'image', 'enable', `${POOL}/rival`, 'snapshot')
+    await mirrorAndCompare(pair, `${POOL}/rival`)
+    await waitForCallout(pair, POOL, /remote cluster: image/, false)
   })
 })

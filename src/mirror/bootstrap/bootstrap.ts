@@ -1,5 +1,6 @@
 import { abortable, isCancelled } from '../../base/cancelled.ts'
 import { mirrorImageGet, mirrorImageGetImageId } from '../../cls/rbd/mirror-client.ts'
+import type { MirrorImageState } from '../../cls/rbd/mirror-types.ts'
 import { Errno, isErrno } from '../../rados/errors.ts'
 import type { IoCtx } from '../../rados/io-ctx.ts'
 import { Image } from '../../rbd/image.ts'
@@ -73,18 +74,20 @@ async function observe(site: Site, { io }: LocalSide, globalImageId: string, sig
     return { imageId, info: await loadMirrorInfo(io, imageId, { signal }) }
   } catch (error) {
     // a mirrored image whose header or journal is lost is damaged, not removed: the other side may be all that is left of it
-    const explained = imageId === undefined ? undefined : await explainContradiction(site, io, imageId, error)
+    const explained = imageId === undefined ? undefined : await explainContradiction(site, io, { imageId, globalImageId }, error)
     if (!isErrno(error, Errno.ENOENT)) throw explained ?? error
-    if (imageId !== undefined && (await isMirrored(io, imageId, signal))) throw explained ?? error
+    const state = imageId === undefined ? undefined : await entryState(io, imageId, signal)
+    // a new replica can't be made beside what a disabling has left behind
+    if (state === 'enabled' || (state === 'disabling' && site === 'local')) throw explained ?? error
     return undefined
   }
 }
 
-async function isMirrored(io: IoCtx, imageId: string, signal: AbortSignal): Promise<boolean> {
+async function entryState(io: IoCtx, imageId: string, signal: AbortSignal): Promise<MirrorImageState | undefined> {
   try {
-    return (await mirrorImageGet.call(io, RBD_MIRRORING, { imageId }, { signal })).state === 'enabled'
+    return (await mirrorImageGet.call(io, RBD_MIRRORING, { imageId }, { signal })).state
   } catch (error) {
-    if (isErrno(error, Errno.ENOENT)) return false
+    if (isErrno(error, Errno.ENOENT)) return undefined
     throw error
   }
 }
