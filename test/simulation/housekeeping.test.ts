@@ -4,7 +4,7 @@ import { Scene } from './scene.ts'
 import type { Site } from './world/site.ts'
 
 /** `SIMULATION_SNAPSHOTS=10000` looks longer. */
-const SNAPSHOTS = Number(process.env['SIMULATION_SNAPSHOTS'] ?? 150)
+const SNAPSHOTS = Number(process.env['SIMULATION_SNAPSHOTS'] ?? 100)
 const WARM_UP = 50
 const PAGE = 1000
 

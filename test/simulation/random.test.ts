@@ -4,7 +4,7 @@ import { necessaryNemeses, playSeed } from './random-run.ts'
 /*
  * Clients, operators and faults by chance. In the environment:
  *   SIMULATION_SEED      this seed alone
- *   SIMULATION_SEEDS     so many (default 40), from SIMULATION_FROM (default 1) on
+ *   SIMULATION_SEEDS     so many (default 30), from SIMULATION_FROM (default 1) on
  *   SIMULATION_SECONDS   instead as many as fit into this time
  *   SIMULATION_WITHOUT   nemeses that are left out, by commas
  *   SIMULATION_VERBOSE   tells all that has happened before a failure
@@ -29,7 +29,7 @@ function* seeds(): Generator<number> {
   }
   const from = given('SIMULATION_FROM', 1)
   const seconds = given('SIMULATION_SECONDS', 0)
-  const count = seconds > 0 ? Infinity : given('SIMULATION_SEEDS', 40)
+  const count = seconds > 0 ? Infinity : given('SIMULATION_SEEDS', 30)
   const end = seconds > 0 ? performance.now() + seconds * 1000 : Infinity
   for (let seed = from; seed < from + count && performance.now() < end; seed++) if (!OPEN.has(seed)) yield seed
 }
