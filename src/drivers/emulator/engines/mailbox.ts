@@ -119,9 +119,11 @@ export class Mailbox {
   }
 
   async close(): Promise<void> {
+    // Nobody is let in any more before those who are in are shown out: the server waits for every connection to end.
+    const closed = new Promise<void>((resolve) => this.server.close(() => resolve()))
     for (const socket of this.incoming) socket.destroy()
-    for (const connecting of this.outgoing.values()) (await connecting)?.destroy()
-    await new Promise<void>((resolve) => this.server.close(() => resolve()))
+    for (const connecting of [...this.outgoing.values()]) (await connecting)?.destroy()
+    await closed
     this.folder.close()
   }
 }
