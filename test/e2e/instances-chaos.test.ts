@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { SeededRandom } from '../simulation/world/seeded-random.ts'
+import { SeededRandom } from '../support/seeded-random.ts'
 import { describeCeph } from '../support/ceph.ts'
 import type { DaemonKind, MirrorDaemon } from '../support/daemon.ts'
 import { mirrorAndCompare, scribble, startDaemon } from '../support/e2e.ts'

@@ -8,7 +8,7 @@ import { difference, findImage, mirrorEntry } from './images.ts'
 import { NEMESES, Nemeses, type Nemesis } from './nemeses.ts'
 import type { Command, Operator } from './operators.ts'
 import { Scene } from './scene.ts'
-import { SeededRandom } from './world/seeded-random.ts'
+import { SeededRandom } from '../support/seeded-random.ts'
 import type { Site } from './world/site.ts'
 import { Violation } from './world/world.ts'
 

@@ -108,12 +108,7 @@ export const actions: readonly Action[] = [
   {
     name: 'freeze an OSD',
     weight: 1,
-    async run(world) {
-      const cluster = world.pair[pickSite(world)]
-      cluster.pauseDaemon('osd.0')
-      await sleep(world.dice.below(3000))
-      cluster.resumeDaemon('osd.0')
-    },
+    run: (world) => freeze(world, 'osd.0'),
   },
   {
     name: 'kill an OSD',
@@ -130,14 +125,16 @@ export const actions: readonly Action[] = [
   {
     name: 'freeze a monitor',
     weight: 1,
-    async run(world) {
-      const cluster = world.pair[pickSite(world)]
-      cluster.pauseDaemon('mon.x')
-      await sleep(world.dice.below(3000))
-      cluster.resumeDaemon('mon.x')
-    },
+    run: (world) => freeze(world, 'mon.x'),
   },
 ]
+
+async function freeze(world: World, daemon: 'osd.0' | 'mon.x'): Promise<void> {
+  const cluster = world.pair[pickSite(world)]
+  cluster.pauseDaemon(daemon)
+  await sleep(world.dice.below(3000))
+  cluster.resumeDaemon(daemon)
+}
 
 /** Faults last while something else is done. */
 export const faults: ReadonlySet<string> = new Set(['kill a daemon', 'freeze an OSD', 'kill an OSD', 'freeze a monitor'])

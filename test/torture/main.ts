@@ -5,7 +5,7 @@ import { askAdminSocket } from '../support/admin-socket.ts'
 import { INSTALL_CEPH, missingCephPrograms } from '../support/ceph-cluster.ts'
 import { ClusterPair } from '../support/pair.ts'
 import { faults, pickAction } from './actions.ts'
-import { Dice } from './dice.ts'
+import { SeededRandom } from '../support/seeded-random.ts'
 import { POOL, World } from './world.ts'
 
 const USAGE = 'usage: npm run torture -- [--minutes N] [--seed S] [--mixed] [--bluestore]'
@@ -34,7 +34,7 @@ const failures: string[] = []
 
 console.log(`seed ${seed}, ${minutes} min, ${values.mixed ? 'our daemon and the stock one in turn' : 'our daemon alone'}`)
 const pair = await ClusterPair.start({ objectStore: values.bluestore ? 'bluestore' : 'memstore', options: { mgr_stats_period: '1', osd_client_watch_timeout: '10' } })
-const dice = new Dice(seed)
+const dice = new SeededRandom(seed)
 const world = new World(pair, dice, values.mixed, tell)
 try {
   await world.begin()

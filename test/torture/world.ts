@@ -6,7 +6,7 @@ import type { LibrbdClient, LibrbdImage } from '../support/librbd.ts'
 import { createMirroredPool, imageStatus, latestPrimarySnapshot, waitForState, waitForSync } from '../support/mirroring.ts'
 import type { ClusterPair } from '../support/pair.ts'
 import { waitFor } from '../support/wait.ts'
-import type { Dice } from './dice.ts'
+import type { SeededRandom } from '../support/seeded-random.ts'
 
 export const POOL = 'torture'
 export const MODES = ['snapshot', 'journal'] as const
@@ -35,7 +35,7 @@ export class World {
 
   constructor(
     readonly pair: ClusterPair,
-    readonly dice: Dice,
+    readonly dice: SeededRandom,
     /** whether the stock daemon takes its turns */
     private readonly mixed: boolean,
     readonly tell: (text: string) => void,

@@ -5,7 +5,7 @@ import type { IoCtx } from '../../../src/rados/io-ctx.ts'
 import { Image } from '../../../src/rbd/image.ts'
 import type { ObservedEngine } from './observed-engine.ts'
 import type { Connection } from './process.ts'
-import type { SeededRandom } from './seeded-random.ts'
+import type { SeededRandom } from '../../support/seeded-random.ts'
 import type { VirtualClock } from './virtual-clock.ts'
 
 export const POOL = 'data'

@@ -1,6 +1,6 @@
 import type { Clock } from '../../../src/base/clock.ts'
 import type { Fault, FaultPlan, PlannedOperation } from '../../../src/drivers/faulty/fault-plan.ts'
-import type { SeededRandom } from './seeded-random.ts'
+import type { SeededRandom } from '../../support/seeded-random.ts'
 
 /** What goes wrong with an operation besides the time that it takes. */
 export type Trouble = Exclude<Fault, { type: 'delay' | 'transit' }> | { type: 'lateMs'; ms: number }

@@ -1,4 +1,4 @@
-import type { Random } from '../../../src/base/random.ts'
+import type { Random } from '../../src/base/random.ts'
 
 /** The same numbers for the same seed (sfc32). */
 export class SeededRandom implements Random {
@@ -42,7 +42,12 @@ export class SeededRandom implements Random {
 
   /** a whole number in [from, to] */
   between(from: number, to: number): number {
-    return from + Math.floor(this.next() * (to - from + 1))
+    return from + this.below(to - from + 1)
+  }
+
+  /** a whole number in [0, limit) */
+  below(limit: number): number {
+    return Math.floor(this.next() * limit)
   }
 
   chance(probability: number): boolean {
@@ -50,6 +55,11 @@ export class SeededRandom implements Random {
   }
 
   pick<T>(items: readonly T[]): T {
-    return items[Math.floor(this.next() * items.length)]!
+    return items[this.below(items.length)]!
+  }
+
+  /** each with even odds */
+  some<T>(items: readonly T[]): T[] {
+    return items.filter(() => this.chance(0.5))
   }
 }
