@@ -11,7 +11,7 @@ import type { Cluster } from '../rados/cluster.ts'
 import { EBLOCKLISTED, Errno, isErrno } from '../rados/errors.ts'
 import type { IoCtx, Notification, NotifyResult } from '../rados/io-ctx.ts'
 import { WriteOperation } from '../rados/operation.ts'
-import { breakDeadLock, breakLockOfHung, changeCookie, findLocker, lockCookie, takeLock, unlock, type ManagedLocker } from '../rbd/managed-lock.ts'
+import { breakDeadLock, breakLockOf, changeCookie, findLocker, lockCookie, takeLock, unlock, type ManagedLocker } from '../rbd/managed-lock.ts'
 import { RBD_MIRROR_LEADER } from '../rbd/names.ts'
 import { NOTIFY_TIMEOUT_MS, ObjectWatcher } from '../rbd/object-watcher.ts'
 import { LeaderNotify } from './leader-notify.ts'
@@ -187,7 +187,7 @@ export class Leader {
         const { owner, hung } = step
         log.warn({ owner: owner.entity, address: owner.address, hung }, 'breaking the lock of a leader that is gone')
         const fence = { expireSeconds: options.blocklistExpireSeconds }
-        await (hung ? breakLockOfHung : breakDeadLock)(cluster, io, RBD_MIRROR_LEADER, owner, fence)
+        await (hung ? breakLockOf : breakDeadLock)(cluster, io, RBD_MIRROR_LEADER, owner, fence)
       } else if (step.type === 'acquire' && clock.monotonic() >= this.notBefore) {
         if (await this.acquire(watcher)) return
       } else {

@@ -1,6 +1,6 @@
 import type { Random } from '../base/random.ts'
 import * as rbd from '../cls/rbd/client.ts'
-import { Errno, isErrno, RadosError } from '../rados/errors.ts'
+import { Errno, ifThere, isErrno, RadosError } from '../rados/errors.ts'
 import type { IoCtx, SnapId } from '../rados/io-ctx.ts'
 import { WriteOperation } from '../rados/operation.ts'
 import { MAX_OBJECT_MAP_OBJECTS, ObjectState } from './data/object-states.ts'
@@ -136,7 +136,7 @@ async function enterDirectory(io: IoCtx, { name, id }: ImageToCreate): Promise<v
     await io.write(RBD_DIRECTORY, rbd.dirAddImage.step(op, { name, id }))
   } catch (error) {
     if (!isErrno(error, Errno.EEXIST, Errno.EBADF)) throw error
-    const [ownName, ownId] = await Promise.all([absent(rbd.dirGetName.call(io, RBD_DIRECTORY, { id })), absent(rbd.dirGetId.call(io, RBD_DIRECTORY, { name }))])
+    const [ownName, ownId] = await Promise.all([ifThere(rbd.dirGetName.call(io, RBD_DIRECTORY, { id })), ifThere(rbd.dirGetId.call(io, RBD_DIRECTORY, { name }))])
     if (ownName !== name || ownId !== id) throw failure(io, Errno.EEXIST, `create image ${name}`, error)
   }
 }
@@ -146,7 +146,7 @@ async function createIdObject(io: IoCtx, { name, id }: ImageToCreate): Promise<v
     await io.write(idObjectName(name), rbd.setId.step(new WriteOperation().create(true), { id }))
   } catch (error) {
     if (!isErrno(error, Errno.EEXIST)) throw error
-    if ((await absent(rbd.getId.call(io, idObjectName(name)))) === id) return
+    if ((await ifThere(rbd.getId.call(io, idObjectName(name)))) === id) return
     await rbd.dirRemoveImage.call(io, RBD_DIRECTORY, { name, id })
     throw failure(io, Errno.EEXIST, `create image ${name}`, error)
   }
@@ -188,15 +188,6 @@ async function exists(step: Promise<void>): Promise<void> {
     await step
   } catch (error) {
     if (!isErrno(error, Errno.EEXIST)) throw error
-  }
-}
-
-async function absent<T>(step: Promise<T>): Promise<T | undefined> {
-  try {
-    return await step
-  } catch (error) {
-    if (isErrno(error, Errno.ENOENT)) return undefined
-    throw error
   }
 }
 

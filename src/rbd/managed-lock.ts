@@ -95,21 +95,11 @@ export async function breakDeadLock(
   const alive = watchers.some(
     ({ cookie, address, clientId }) => cookie === owner.handle && (clientId === owner.clientId || address === owner.address),
   )
-  return alive ? false : takeAway(cluster, io, oid, owner, blocklist)
+  return alive ? false : breakLockOf(cluster, io, oid, owner, blocklist)
 }
 
 /** Takes the lock away from an owner that may be alive but does nothing, and fences it off. False: the lock has changed hands. */
-export function breakLockOfHung(
-  cluster: Cluster,
-  io: IoCtx,
-  oid: string,
-  owner: ManagedLocker,
-  blocklist: { expireSeconds: number },
-): Promise<boolean> {
-  return takeAway(cluster, io, oid, owner, blocklist)
-}
-
-async function takeAway(
+export async function breakLockOf(
   cluster: Cluster,
   io: IoCtx,
   oid: string,

@@ -1,7 +1,7 @@
 import { dirRemoveImage } from '../cls/rbd/client.ts'
 import { trashAdd, trashGet, trashList, trashRemove, trashStateSet } from '../cls/rbd/pool-client.ts'
 import type { TrashImageSpec, TrashImageState } from '../cls/rbd/types.ts'
-import { Errno, isErrno } from '../rados/errors.ts'
+import { Errno, ifThere, isErrno } from '../rados/errors.ts'
 import type { IoCtx } from '../rados/io-ctx.ts'
 import { idObjectName, RBD_DIRECTORY, RBD_TRASH } from './names.ts'
 import { encodeTrashMessage, type TrashMessage } from './notify/trash-messages.ts'
@@ -13,7 +13,7 @@ const pageSize = 1024
 export async function listTrash(io: IoCtx, signal?: AbortSignal): Promise<Map<string, TrashImageSpec>> {
   const all = new Map<string, TrashImageSpec>()
   for (let startAfter = ''; ; ) {
-    const page = await absent(trashList.call(io, RBD_TRASH, { startAfter, max: pageSize }, { signal }))
+    const page = await ifThere(trashList.call(io, RBD_TRASH, { startAfter, max: pageSize }, { signal }))
     for (const [id, spec] of page ?? []) {
       all.set(id, spec)
       startAfter = id
@@ -24,7 +24,7 @@ export async function listTrash(io: IoCtx, signal?: AbortSignal): Promise<Map<st
 
 /** The entry of one image; undefined when it is not in the trash. */
 export function findInTrash(io: IoCtx, imageId: string): Promise<TrashImageSpec | undefined> {
-  return absent(trashGet.call(io, RBD_TRASH, { imageId }))
+  return ifThere(trashGet.call(io, RBD_TRASH, { imageId }))
 }
 
 /**
@@ -40,8 +40,8 @@ export async function moveToTrash(io: IoCtx, imageId: string, spec: TrashImageSp
   } catch (error) {
     if (!isErrno(error, Errno.EEXIST)) throw error
   }
-  await absent(io.remove(idObjectName(spec.name)))
-  await absent(dirRemoveImage.call(io, RBD_DIRECTORY, { name: spec.name, id: imageId }))
+  await ifThere(io.remove(idObjectName(spec.name)))
+  await ifThere(dirRemoveImage.call(io, RBD_DIRECTORY, { name: spec.name, id: imageId }))
   await notifyTrash(io, { type: 'imageAdded', imageId, spec })
 }
 
@@ -52,7 +52,7 @@ export function setTrashState(io: IoCtx, imageId: string, state: TrashImageState
 
 /** Forgets an image whose objects are gone. An entry that is not there is no error. */
 export async function removeTrashEntry(io: IoCtx, imageId: string): Promise<void> {
-  await absent(trashRemove.call(io, RBD_TRASH, { imageId }))
+  await ifThere(trashRemove.call(io, RBD_TRASH, { imageId }))
   await notifyTrash(io, { type: 'imageRemoved', imageId })
 }
 
@@ -61,14 +61,5 @@ async function notifyTrash(io: IoCtx, message: TrashMessage): Promise<void> {
     await io.notify(RBD_TRASH, encodeTrashMessage(message), NOTIFY_TIMEOUT_MS)
   } catch (error) {
     if (!isErrno(error, Errno.ENOENT, Errno.ETIMEDOUT)) throw error
-  }
-}
-
-async function absent<T>(step: Promise<T>): Promise<T | undefined> {
-  try {
-    return await step
-  } catch (error) {
-    if (isErrno(error, Errno.ENOENT)) return undefined
-    throw error
   }
 }

@@ -1,13 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { expect, it } from 'vitest'
-import { systemClock } from '../../src/base/clock.ts'
-import { FaultyCluster } from '../../src/drivers/faulty/faulty-cluster.ts'
-import { AtWrite } from '../support/at-write.ts'
 import { describeCeph } from '../support/ceph.ts'
 import { contentDigest, expectSameContent } from '../support/compare.ts'
 import { expectSameUserSnapshots, MIB, mirrorAndCompare, scribble, startDaemon } from '../support/e2e.ts'
 import { latestPrimarySnapshot, waitForState } from '../support/mirroring.ts'
-import { connectTo, replayUntilIdle } from '../support/replay.ts'
+import { crashAgainAndAgain } from '../support/replay.ts'
 import type { RbdInfo } from '../support/rbd.ts'
 import { imageIdOf, mirroring, split } from '../support/scenario.ts'
 import { waitFor } from '../support/wait.ts'
@@ -100,13 +97,7 @@ describeCeph('resync in snapshot mode', (pair) => {
     const before = await idOf(spec)
     await scenario.daemon.stop()
     await pair.b.rbd('mirror', 'image', 'resync', spec)
-    for (let tries = 0, write = 0; tries < 8; tries++, write += 1 + Math.floor(Math.random() * 12)) {
-      const [inner, remote] = await Promise.all([connectTo(pair.b), connectTo(pair.a)])
-      const plan = new AtWrite(write, { type: 'crash', applied: tries % 2 === 0 })
-      await replayUntilIdle({ local: new FaultyCluster(inner, plan, systemClock), remote }, POOL, 'crashed').catch(() => undefined)
-      await Promise.all([inner.close(), remote.close()])
-      if (plan.writes <= write) break // it came to its end before
-    }
+    await crashAgainAndAgain(pair, POOL, 'crashed', 12)
     scenario.daemon = startDaemon(pair)
     await resynced(spec)
     expect(await idOf(spec)).toBe(before)

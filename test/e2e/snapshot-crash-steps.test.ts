@@ -1,14 +1,11 @@
 import { beforeAll, expect, it } from 'vitest'
-import { systemClock } from '../../src/base/clock.ts'
-import { FaultyCluster } from '../../src/drivers/faulty/faulty-cluster.ts'
 import type { Fault } from '../../src/drivers/faulty/fault-plan.ts'
-import { AtWrite } from '../support/at-write.ts'
 import { describeCeph } from '../support/ceph.ts'
 import { contentDigest, expectSameContent } from '../support/compare.ts'
 import { expectSameUserSnapshots, MIB, scribble } from '../support/e2e.ts'
 import type { LibrbdImage } from '../support/librbd.ts'
 import { createMirroredPool, replicaSnapshot } from '../support/mirroring.ts'
-import { connectTo, replayUntilIdle } from '../support/replay.ts'
+import { connectTo, replayUntilIdle, replayWithFault } from '../support/replay.ts'
 
 const POOL = 'crash-steps'
 /** Every so many writes are tried; which of them is a matter of chance, so that in time all are. */
@@ -43,17 +40,7 @@ describeCeph('a snapshot replay that ends at any of its writes', (pair) => {
     })
   }
 
-  /** One run whose local connection gets `fault` at its `write`-th write. Resolves with how many writes there were. */
-  async function faultyRun(image: string, write: number, fault: Fault): Promise<number> {
-    const [inner, remote] = await Promise.all([connectTo(pair.b), connectTo(pair.a)])
-    const plan = new AtWrite(write, fault)
-    try {
-      await replayUntilIdle({ local: new FaultyCluster(inner, plan, systemClock), remote }, POOL, image).catch(() => undefined)
-    } finally {
-      await Promise.all([inner.close(), remote.close()])
-    }
-    return plan.writes
-  }
+  const faultyRun = (image: string, write: number, fault: Fault) => replayWithFault(pair, POOL, image, write, fault)
 
   async function cleanRun(image: string): Promise<void> {
     const [local, remote] = await Promise.all([connectTo(pair.b), connectTo(pair.a)])

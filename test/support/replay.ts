@@ -12,10 +12,13 @@ import type { ImageContext } from '../../src/mirror/image-context.ts'
 import type { MirrorOptions } from '../../src/mirror/options.ts'
 import type { ReplayEnd } from '../../src/mirror/replayer.ts'
 import { Metrics } from '../../src/observability/metrics.ts'
+import { FaultyCluster } from '../../src/drivers/faulty/faulty-cluster.ts'
+import type { Fault } from '../../src/drivers/faulty/fault-plan.ts'
 import type { Cluster } from '../../src/rados/cluster.ts'
 import { MemoryShare } from '../../src/base/memory-share.ts'
 import { BufferPool } from '../../src/rbd/data/buffer-pool.ts'
 import { RBD_DIRECTORY, RBD_MIRRORING } from '../../src/rbd/names.ts'
+import { AtWrite } from './at-write.ts'
 import type { CephCluster } from './ceph-cluster.ts'
 
 /** A librados connection as client.admin. */
@@ -69,5 +72,24 @@ async function contextOf({ local, remote }: { local: Cluster; remote: Cluster },
     options: options as MirrorOptions,
     metrics: new Metrics().image({ pool, namespace: '', peer: 'a', globalImageId }),
     report: () => undefined,
+  }
+}
+
+/** One run whose local connection gets `fault` at its `write`-th write. Resolves with how many writes there were. */
+export async function replayWithFault(pair: Record<'a' | 'b', CephCluster>, pool: string, image: string, write: number, fault: Fault): Promise<number> {
+  const [inner, remote] = await Promise.all([connectTo(pair.b), connectTo(pair.a)])
+  const plan = new AtWrite(write, fault)
+  try {
+    await replayUntilIdle({ local: new FaultyCluster(inner, plan, systemClock), remote }, pool, image).catch(() => undefined)
+  } finally {
+    await Promise.all([inner.close(), remote.close()])
+  }
+  return plan.writes
+}
+
+/** Up to eight runs that crash, each some writes further than the one before, or until one comes to its end. */
+export async function crashAgainAndAgain(pair: Record<'a' | 'b', CephCluster>, pool: string, image: string, longestStride: number): Promise<void> {
+  for (let tries = 0, write = 0; tries < 8; tries++, write += 1 + Math.floor(Math.random() * longestStride)) {
+    if ((await replayWithFault(pair, pool, image, write, { type: 'crash', applied: tries % 2 === 0 })) <= write) return
   }
 }

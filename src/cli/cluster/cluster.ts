@@ -1,13 +1,12 @@
-import { cephOptionNames } from '../../config/ceph-option-names.ts'
-import { parseCommandLine } from '../../config/command-line.ts'
 import { ConfigError, UsageError } from '../../config/config-error.ts'
-import { loadConfiguration, type Configuration } from '../../config/load-configuration.ts'
+import type { Configuration } from '../../config/load-configuration.ts'
 import { parseMonHost } from '../../config/mon-host.ts'
-import { Connections, explainConnectFailure } from '../../daemon/connect.ts'
+import { Connections } from '../../daemon/connect.ts'
 import type { Cluster } from '../../rados/cluster.ts'
 import { errnoText } from '../../rados/errno-text.ts'
 import { RadosError } from '../../rados/errors.ts'
 import { takeOwnOptions, type Taken } from '../own-options.ts'
+import { configurationFrom, connectLocal } from '../subcommand.ts'
 import { createCluster, keyringPath, writeKeyring } from './create-cluster.ts'
 
 const usage = `usage: rbd-mirror cluster create NAME [--mon-host URL] [--conf-dir DIR] [--data-dir DIR]
@@ -112,19 +111,12 @@ function isOption(words: readonly string[], index: number): boolean {
 }
 
 async function withCluster(rest: readonly string[], act: (cluster: Cluster, configuration: Configuration) => Promise<void>): Promise<void> {
-  const configuration = loadConfiguration(parseCommandLine(rest, process.env['CEPH_ARGS'], (name) => cephOptionNames.has(name)), process.env)
+  const configuration = configurationFrom(rest)
   const monHost = configuration.options.get('mon_host')
   if (monHost !== '' && parseMonHost(monHost).driver === 'ceph') {
     throw new ConfigError(`cluster ${configuration.options.cluster} is one of Ceph: use "ceph" for it`, configuration.confFile)
   }
-  const connections = new Connections(configuration)
-  connections.check()
-  let connected: Cluster
-  try {
-    connected = await connections.local(new AbortController().signal)
-  } catch (error) {
-    throw new ConfigError(explainConnectFailure(error, configuration), undefined, { cause: error })
-  }
+  const connected = await connectLocal(new Connections(configuration), configuration, new AbortController().signal)
   try {
     await act(connected, configuration)
   } finally {

@@ -3,11 +3,9 @@ import { silentLog } from '../../base/log.ts'
 import { systemRandom } from '../../base/random.ts'
 import { dirGetId } from '../../cls/rbd/client.ts'
 import { mirrorImageGetImageId, mirrorUuidGet, mirrorImageGet } from '../../cls/rbd/mirror-client.ts'
-import { cephOptionNames } from '../../config/ceph-option-names.ts'
-import { parseCommandLine } from '../../config/command-line.ts'
 import { ConfigError, UsageError } from '../../config/config-error.ts'
-import { loadConfiguration } from '../../config/load-configuration.ts'
-import { Connections, explainConnectFailure } from '../../daemon/connect.ts'
+import type { Configuration } from '../../config/load-configuration.ts'
+import { Connections } from '../../daemon/connect.ts'
 import type { Cluster } from '../../rados/cluster.ts'
 import { Errno, isErrno } from '../../rados/errors.ts'
 import type { IoCtx } from '../../rados/io-ctx.ts'
@@ -24,6 +22,7 @@ import {
 import { RBD_DIRECTORY, RBD_MIRRORING } from '../../rbd/names.ts'
 import { connectPeer, found, parseImageSpec, takeImageSpec } from '../image-argument.ts'
 import { takeOwnOptions } from '../own-options.ts'
+import { configurationFrom, connectLocal, interruptSignal } from '../subcommand.ts'
 
 const usage = `usage: rbd-mirror test-failover POOL/[NAMESPACE/]IMAGE [--name NAME] [--json] [--cluster NAME] [--id ID] [--conf FILE] …
        rbd-mirror test-failover POOL/[NAMESPACE/]IMAGE --list
@@ -54,12 +53,10 @@ export async function testFailover(args: readonly string[]): Promise<number> {
   if (flags.has('list') && flags.has('cleanup')) throw new UsageError('--list and --cleanup exclude each other')
   const name = own.values.get('name')
   if (name !== undefined && (name === '' || /[/@]/.test(name))) throw new UsageError('--name is the name of an image, without / and @')
-  const interrupt = new AbortController()
-  process.once('SIGINT', () => interrupt.abort(new ConfigError('interrupted')))
-  const configuration = loadConfiguration(parseCommandLine(rest, process.env['CEPH_ARGS'], (option) => cephOptionNames.has(option)), process.env)
+  const signal = interruptSignal()
+  const configuration = configurationFrom(rest)
   const connections = new Connections(configuration)
-  connections.check()
-  await using site = new Site(spec, connections, interrupt.signal)
+  await using site = new Site(spec, connections, signal)
   try {
     await site.open(configuration)
     const done = flags.has('list') ? await site.list() : flags.has('cleanup') ? await site.cleanUp(name) : await site.create(name)
@@ -96,12 +93,10 @@ class Site implements AsyncDisposable {
     this.folder = [poolName, ...(namespace === '' ? [] : [namespace])].join('/')
   }
 
-  async open(configuration: ReturnType<typeof loadConfiguration>): Promise<void> {
+  async open(configuration: Configuration): Promise<void> {
     const { spec } = this
     const { poolName, namespace, name } = parseImageSpec(spec)
-    this.cluster = await this.connections.local(this.signal).catch((error: unknown) => {
-      throw new ConfigError(explainConnectFailure(error, configuration), undefined, { cause: error })
-    })
+    this.cluster = await connectLocal(this.connections, configuration, this.signal)
     const { cluster } = this
     this.closers.push(() => cluster.close())
     this.pool = await found(cluster.openPool(poolName), `no pool ${poolName} on cluster ${cluster.name}`)

@@ -4,11 +4,9 @@ import { systemRandom } from '../../base/random.ts'
 import { mirrorImageGet, mirrorImageGetImageId, mirrorUuidGet } from '../../cls/rbd/mirror-client.ts'
 import type { MirrorImageMode } from '../../cls/rbd/mirror-types.ts'
 import { dirGetId } from '../../cls/rbd/client.ts'
-import { cephOptionNames } from '../../config/ceph-option-names.ts'
-import { parseCommandLine } from '../../config/command-line.ts'
 import { ConfigError, UsageError } from '../../config/config-error.ts'
-import { loadConfiguration, type Configuration } from '../../config/load-configuration.ts'
-import { Connections, explainConnectFailure } from '../../daemon/connect.ts'
+import type { Configuration } from '../../config/load-configuration.ts'
+import { Connections } from '../../daemon/connect.ts'
 import type { Cluster } from '../../rados/cluster.ts'
 import type { IoCtx } from '../../rados/io-ctx.ts'
 import { Image } from '../../rbd/image.ts'
@@ -20,6 +18,7 @@ import { verifySnapshotReplica, type Verification, type VerifyOptions } from '..
 import { RBD_DIRECTORY, RBD_MIRRORING } from '../../rbd/names.ts'
 import { connectPeer, found, parseImageSpec, takeImageSpec } from '../image-argument.ts'
 import { takeOwnOptions } from '../own-options.ts'
+import { configurationFrom, connectLocal, interruptSignal } from '../subcommand.ts'
 
 const usage = `usage: rbd-mirror verify POOL/[NAMESPACE/]IMAGE [--repair] [--json] [--quiet] [--rate BYTES] [--cluster NAME] [--id ID] [--conf FILE] …
 
@@ -48,10 +47,8 @@ export async function verify(args: readonly string[]): Promise<number> {
   const { spec, rest } = takeImageSpec('verify', own.rest)
   const rate = Number(own.values.get('rate') ?? 0)
   if (!Number.isFinite(rate) || rate < 0) throw new UsageError('--rate is a number of bytes per second')
-  const configuration = loadConfiguration(parseCommandLine(rest, process.env['CEPH_ARGS'], (name) => cephOptionNames.has(name)), process.env)
-  const interrupt = new AbortController()
-  process.once('SIGINT', () => interrupt.abort(new ConfigError('interrupted')))
-  const { signal } = interrupt
+  const configuration = configurationFrom(rest)
+  const signal = interruptSignal()
   const json = own.flags.has('json')
   const progress = !json && !own.flags.has('quiet') && process.stderr.isTTY
   const options: VerifyOptions = {
@@ -87,15 +84,12 @@ interface Replica {
 async function openReplica(configuration: Configuration, spec: string, signal: AbortSignal): Promise<Replica> {
   const { poolName, namespace, name } = parseImageSpec(spec)
   const connections = new Connections(configuration)
-  connections.check()
   const closers: (() => Promise<void> | void)[] = []
   const close = async () => {
     for (const closer of closers.reverse()) await closer()
   }
   try {
-    const cluster = await connections.local(signal).catch((error: unknown) => {
-      throw new ConfigError(explainConnectFailure(error, configuration), undefined, { cause: error })
-    })
+    const cluster = await connectLocal(connections, configuration, signal)
     closers.push(() => cluster.close())
     const pool = await found(cluster.openPool(poolName), `no pool ${poolName} on cluster ${cluster.name}`)
     const io = pool.duplicate({ namespace })

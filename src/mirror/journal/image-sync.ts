@@ -1,7 +1,6 @@
 import { Errno, isErrno } from '../../rados/errors.ts'
 import { NO_SNAP, type SnapId } from '../../rados/io-ctx.ts'
-import { copyImage, type CopyProgress } from '../../rbd/data/copy-engine.ts'
-import { checksumSeed } from '../../rbd/data/compare-objects.ts'
+import type { CopyProgress } from '../../rbd/data/copy-engine.ts'
 import { planSteps } from '../../rbd/data/copy-steps.ts'
 import { layoutOf, objectCount } from '../../rbd/data/striping.ts'
 import { findSnapshotByName, type ImageSnapshot } from '../../rbd/header.ts'
@@ -11,6 +10,7 @@ import { changeMetadataHere, listMetadata, metadataChanges } from '../../rbd/ope
 import { createSnapshot, createSnapshotHere } from '../../rbd/operations/snapshot-create.ts'
 import { protectSnapshotHere, unprotectSnapshotHere } from '../../rbd/operations/snapshot-edit.ts'
 import { removeSnapshot, removeSnapshotHere } from '../../rbd/operations/snapshot-remove.ts'
+import { copyIntoReplica, type Comparison } from '../copy-into-replica.ts'
 import type { ImageContext } from '../image-context.ts'
 import { planKeptSnapshots } from '../resync/snapshots.ts'
 import type { SnapshotChanges } from '../snapshot/snapshot-map.ts'
@@ -169,35 +169,14 @@ export class JournalImageSync {
 
   private async copy(to: ImageSnapshot, { snapSeqs, resumeFrom, leftovers, comparison }: Prepared, signal: AbortSignal): Promise<number> {
     const { context, local, remote } = this
-    const { options, limits, metrics, log } = context
     const header = await local.refreshIfNeeded()
     const steps = planSteps(comparison?.keptUpTo ?? 0n, to.id, new Map(snapSeqs).set(to.id, NO_SNAP), header.snapContext.snaps)
-    let reported = 0
-    const run = () =>
-      copyImage({
-        source: { io: remote.io, data: remote.data(), header: remote.header },
-        destination: { io: local.io, data: local.data(), header },
-        fromSnap: 0n,
-        steps,
-        resumeFrom,
-        leftovers,
-        compare: comparison && { seed: checksumSeed(context.random), objects: comparison.objects },
-        concurrency: options.concurrentManagementOps,
-        byteBudget: limits.byteBudget,
-        buffers: limits.buffers,
-        throttle: context.throttle,
-        objectMap: local.objectMap,
-        onProgress: (progress) => {
-          metrics.addBytes(progress.bytesRead - reported)
-          reported = progress.bytesRead
-          this.advance(progress)
-        },
-        signal,
-        log,
-      })
+    const onProgress = (progress: CopyProgress) => this.advance(progress)
     this.report('COPY_IMAGE')
     try {
-      return (await local.lock!.use(run)).bytesRead
+      return await local.lock!.use(() =>
+        copyIntoReplica(context, { local, remote, fromSnap: 0n, steps, resumeFrom, leftovers, comparison, signal, onProgress }),
+      )
     } finally {
       await this.noting
     }
@@ -242,5 +221,5 @@ interface Prepared {
   resumeFrom: number
   leftovers: boolean
   /** nothing is known to be equal but the snapshots up to `keptUpTo`; the local image may have had so many objects */
-  comparison?: { keptUpTo: SnapId; objects: number }
+  comparison?: Comparison
 }

@@ -4,8 +4,7 @@ import { mirrorImageGet, mirrorPeerList } from '../../cls/rbd/mirror-client.ts'
 import { Errno, isErrno } from '../../rados/errors.ts'
 import type { SnapId } from '../../rados/io-ctx.ts'
 import { MalformedInput } from '../../encoding/malformed-input.ts'
-import { copyImage, type CopyProgress } from '../../rbd/data/copy-engine.ts'
-import { checksumSeed } from '../../rbd/data/compare-objects.ts'
+import type { CopyProgress } from '../../rbd/data/copy-engine.ts'
 import { planSteps } from '../../rbd/data/copy-steps.ts'
 import { layoutOf, objectCount } from '../../rbd/data/striping.ts'
 import { FEATURE_NON_PRIMARY, hasFeature } from '../../rbd/features.ts'
@@ -18,6 +17,7 @@ import { isDemoted, mirrorSnapshots } from '../../rbd/mirror/mirror-snapshot.ts'
 import { clearImageMeta } from '../../rbd/mirror/image-meta.ts'
 import { RBD_MIRRORING } from '../../rbd/names.ts'
 import { removeSnapshot } from '../../rbd/operations/snapshot-remove.ts'
+import { copyIntoReplica, type Comparison } from '../copy-into-replica.ts'
 import type { ImageContext } from '../image-context.ts'
 import { dropGivenUp, keepGivenUp, planKeptSnapshots, type KeptSnapshots } from '../resync/snapshots.ts'
 import { applyImageState } from './apply-image-state.ts'
@@ -193,41 +193,22 @@ export class ImageSync {
 
   private async copy({ base, to }: SyncStep, prepared: Prepared, leftovers: boolean, signal: AbortSignal): Promise<number> {
     const { context, local, remote } = this
-    const { clock, limits, options, metrics, log } = context
+    const { clock, log } = context
     const header = await local.refreshIfNeeded()
     // The new snapshot takes no part in the snapshot context: it is to read as the head does after this sync, see READS_AS_SYNCED.
     const older = header.snapContext.snaps.filter((id) => id < prepared.snapId)
-    const { comparison } = prepared
-    const steps = planSteps(comparison?.keptUpTo ?? base.remoteSnapId, to.id, prepared.snapSeqs, older)
+    const { comparison, resumeFrom } = prepared
+    const fromSnap = base.remoteSnapId
+    const steps = planSteps(comparison?.keptUpTo ?? fromSnap, to.id, prepared.snapSeqs, older)
     const progress = new CopyProgressKeeper(local, prepared.snapId, clock)
-    let reported = 0
-    const run = () =>
-      copyImage({
-        source: { io: remote.io, data: remote.data(), header: remote.header },
-        destination: { io: local.io, data: local.data(), header },
-        fromSnap: base.remoteSnapId,
-        steps,
-        resumeFrom: prepared.resumeFrom,
-        leftovers,
-        compare: comparison && { seed: checksumSeed(context.random), objects: comparison.objects },
-        concurrency: options.concurrentManagementOps,
-        byteBudget: limits.byteBudget,
-        buffers: limits.buffers,
-        throttle: context.throttle,
-        objectMap: local.objectMap,
-        onProgress: (state) => {
-          progress.advance(state.objects)
-          metrics.addBytes(state.bytesRead - reported)
-          reported = state.bytesRead
-          this.onProgress({ ...state, to: to.id })
-        },
-        signal,
-        log,
-      })
+    const onProgress = (state: CopyProgress) => {
+      progress.advance(state.objects)
+      this.onProgress({ ...state, to: to.id })
+    }
+    const run = () => copyIntoReplica(context, { local, remote, fromSnap, steps, resumeFrom, leftovers, comparison, signal, onProgress })
     try {
       // as long as the copy runs, the lock can't be given away
-      const result = await describing('failed to copy remote image', () => (local.usesLock ? local.lock!.use(run) : run()))
-      return result.bytesRead
+      return await describing('failed to copy remote image', () => (local.usesLock ? local.lock!.use(run) : run()))
     } finally {
       if (signal.aborted) await progress.flush().catch((error: unknown) => log.debug({ err: error }, 'copy progress not noted'))
       else await describing('failed to update local snapshot progress', () => progress.settle())
@@ -291,7 +272,7 @@ interface Prepared {
   /** objects below it are copied */
   resumeFrom: number
   /** nothing is known to be equal but the snapshots up to `keptUpTo`; the local image may have had so many objects */
-  comparison?: { keptUpTo: SnapId; objects: number }
+  comparison?: Comparison
 }
 
 function mostObjects({ header }: Image): number {

@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { MirrorSnapshotNamespace } from '../../cls/rbd/types.ts'
-import { isNonPrimary, isOrphan, isPrimary, READS_AS_SYNCED, type MirrorSnapshot } from '../../rbd/mirror/mirror-snapshot.ts'
-import { mirrorNamespace } from '../../../test/support/mirror-snapshots.ts'
+import { isNonPrimary, isOrphan, isPrimary, mirrorNamespace, READS_AS_SYNCED, type MirrorSnapshot } from '../../rbd/mirror/mirror-snapshot.ts'
 import { MAX_UNTIDY, planNext, type Observation, type Step } from './plan.ts'
 
 const HERE = 'local-uuid'
@@ -11,7 +10,7 @@ const US = 'our-peer-uuid'
 function snapshot(id: number, namespace: Partial<MirrorSnapshotNamespace>): MirrorSnapshot {
   return {
     id: BigInt(id),
-    namespace: mirrorNamespace(namespace),
+    namespace: mirrorNamespace('primary', true, namespace),
     name: `.mirror.${id}`,
     size: 0,
     flags: 0n,

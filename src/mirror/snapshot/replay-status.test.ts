@@ -2,14 +2,13 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import type { MirrorSnapshotNamespace } from '../../cls/rbd/types.ts'
 import type { Clock } from '../../base/clock.ts'
 import { Metrics, type ImageMetrics } from '../../observability/metrics.ts'
-import type { MirrorSnapshot } from '../../rbd/mirror/mirror-snapshot.ts'
-import { mirrorNamespace } from '../../../test/support/mirror-snapshots.ts'
+import { mirrorNamespace, type MirrorSnapshot } from '../../rbd/mirror/mirror-snapshot.ts'
 import { ReplayStatus } from './replay-status.ts'
 
 function snapshot(id: number, sec: number, more: Partial<MirrorSnapshotNamespace> = {}): MirrorSnapshot {
   return {
     id: BigInt(id),
-    namespace: mirrorNamespace(more),
+    namespace: mirrorNamespace('primary', true, more),
     name: '',
     size: 0,
     flags: 0n,

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { MirrorSnapshotNamespace, SnapshotNamespace } from '../../cls/rbd/types.ts'
 import type { SnapId } from '../../rados/io-ctx.ts'
 import type { ImageSnapshot } from '../../rbd/header.ts'
-import { mirrorNamespace } from '../../../test/support/mirror-snapshots.ts'
+import { mirrorNamespace } from '../../rbd/mirror/mirror-snapshot.ts'
 import { planSnapshotChanges, remoteSnapIdOf, type SnapshotSides } from './snapshot-map.ts'
 
 function snapshot(id: number, namespace: SnapshotNamespace, name = `snap${id}`): ImageSnapshot {
@@ -11,7 +11,7 @@ function snapshot(id: number, namespace: SnapshotNamespace, name = `snap${id}`):
 }
 const user = (id: number, name?: string) => snapshot(id, { type: 'user' }, name)
 const mirror = (id: number, more: Partial<MirrorSnapshotNamespace> = {}) =>
-  snapshot(id, mirrorNamespace(more))
+  snapshot(id, mirrorNamespace('primary', true, more))
 const seqs = (...pairs: [number, number][]) => new Map<SnapId, SnapId>(pairs.map(([from, to]) => [BigInt(from), BigInt(to)]))
 const replica = (id: number, of: number, snapSeqs = seqs(), more: Partial<MirrorSnapshotNamespace> = {}) =>
   mirror(id, { state: 'non-primary', primaryMirrorUuid: 'remote', primarySnapId: BigInt(of), snapSeqs, ...more })

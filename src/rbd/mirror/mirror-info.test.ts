@@ -1,20 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import type { MirrorSnapshotNamespace, SnapshotNamespace } from '../../cls/rbd/types.ts'
-import { NO_SNAP } from '../../rados/io-ctx.ts'
 import { promotionOf } from './mirror-info.ts'
-import { isOrphan, READS_AS_SYNCED, readsAsSynced } from './mirror-snapshot.ts'
+import { isOrphan, mirrorNamespace, READS_AS_SYNCED, readsAsSynced } from './mirror-snapshot.ts'
 
-const mirror = (state: MirrorSnapshotNamespace['state'], primaryMirrorUuid = '', more: Partial<MirrorSnapshotNamespace> = {}): MirrorSnapshotNamespace => ({
-  type: 'mirror',
-  state,
-  complete: true,
-  mirrorPeerUuids: new Set(),
-  primaryMirrorUuid,
-  primarySnapId: NO_SNAP,
-  lastCopiedObjectNumber: 0,
-  snapSeqs: new Map(),
-  ...more,
-})
+const mirror = (state: MirrorSnapshotNamespace['state'], primaryMirrorUuid = '', more: Partial<MirrorSnapshotNamespace> = {}) =>
+  mirrorNamespace(state, true, { primaryMirrorUuid, ...more })
 
 describe('promotionOf', () => {
   const rows: [string, SnapshotNamespace[], string][] = [

@@ -14,6 +14,21 @@ export function mirrorSnapshots(snapshots: readonly ImageSnapshot[]): MirrorSnap
   return snapshots.filter(isMirrorSnapshot).sort((a, b) => (a.id < b.id ? -1 : 1))
 }
 
+/** What a new mirror-snapshot is, but for what `more` says: nobody waits for it, and it stands for none of another site. */
+export function mirrorNamespace(state: MirrorSnapshotNamespace['state'], complete: boolean, more: Partial<MirrorSnapshotNamespace> = {}): MirrorSnapshotNamespace {
+  return {
+    type: 'mirror',
+    state,
+    complete,
+    mirrorPeerUuids: new Set(),
+    primaryMirrorUuid: '',
+    primarySnapId: NO_SNAP,
+    lastCopiedObjectNumber: 0,
+    snapSeqs: new Map(),
+    ...more,
+  }
+}
+
 export function isPrimary({ state }: MirrorSnapshotNamespace): boolean {
   return state === 'primary' || state === 'primary-demoted'
 }

@@ -7,7 +7,7 @@ import type { Image } from '../image.ts'
 import { createSnapshotHere } from '../operations/snapshot-create.ts'
 import { NO_SNAPSHOT_LIMIT, setSnapshotLimit } from '../operations/snapshot-edit.ts'
 import { writeImageState, type ImageState } from './image-state.ts'
-import { READS_AS_SYNCED } from './mirror-snapshot.ts'
+import { mirrorNamespace, READS_AS_SYNCED } from './mirror-snapshot.ts'
 
 export interface NonPrimarySnapshot {
   globalImageId: string
@@ -34,16 +34,12 @@ export function nonPrimarySnapshotName(globalImageId: string, uuid: string): str
  */
 export async function createNonPrimarySnapshot(image: Image, snapshot: NonPrimarySnapshot, allocated: SnapId | undefined): Promise<SnapId> {
   const { globalImageId, demoted, primaryMirrorUuid, primarySnapId, mirrorPeerUuids, snapSeqs, imageState } = snapshot
-  const namespace: MirrorSnapshotNamespace = {
-    type: 'mirror',
-    state: demoted ? 'non-primary-demoted' : 'non-primary',
-    complete: false,
+  const namespace = mirrorNamespace(demoted ? 'non-primary-demoted' : 'non-primary', false, {
     mirrorPeerUuids: new Set(demoted ? mirrorPeerUuids : []),
     primaryMirrorUuid,
     primarySnapId,
-    lastCopiedObjectNumber: 0,
     snapSeqs: new Map(snapSeqs),
-  }
+  })
   const id = await createNamed(image, nonPrimarySnapshotName(globalImageId, image.options.random.uuid()), namespace, allocated)
   await writeImageState(image.io, image.id, id, imageState)
   return id

@@ -1,10 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import type { MirrorSnapshotNamespace } from '../../cls/rbd/types.ts'
-import { NO_SNAP } from '../../rados/io-ctx.ts'
 import { zeroTime } from '../../encoding/codec.ts'
 import type { ImageSnapshot } from '../header.ts'
 import { GIVEN_UP_PREFIX } from './given-up.ts'
-import { READS_AS_SYNCED } from './mirror-snapshot.ts'
+import { mirrorNamespace, READS_AS_SYNCED } from './mirror-snapshot.ts'
 import { nextUnlink, planPromotion, primarySnapshotRefusal, unsyncedSnapshots } from './primary-plan.ts'
 
 type Short = 'primary' | 'demoted' | 'replica' | 'partial' | 'replica-demoted' | 'partial-demoted' | 'orphan' | 'user'
@@ -25,7 +24,7 @@ function snapshots(...shorts: Short[]): ImageSnapshot[] {
     const rest = { id: BigInt(index + 1), name: `s${index}`, size: 0, flags: 0n, protection: 'unprotected' as const, timestamp: zeroTime, childCount: 0, parentOverlap: undefined }
     if (short === 'user') return { ...rest, namespace: { type: 'user' } }
     const [state, complete] = states[short]
-    const namespace: MirrorSnapshotNamespace = { type: 'mirror', state, complete, mirrorPeerUuids: new Set(), primaryMirrorUuid: state.startsWith('non') && short !== 'orphan' ? 'them' : '', primarySnapId: NO_SNAP, lastCopiedObjectNumber: 0, snapSeqs: new Map() }
+    const namespace = mirrorNamespace(state, complete, { primaryMirrorUuid: state.startsWith('non') && short !== 'orphan' ? 'them' : '' })
     return { ...rest, namespace }
   }).reverse()
 }

@@ -1,9 +1,10 @@
 import { Errno } from '../../rados/errors.ts'
-import { NO_SNAP, type SnapId } from '../../rados/io-ctx.ts'
+import type { SnapId } from '../../rados/io-ctx.ts'
 import { findSnapshotByName } from '../header.ts'
 import type { Image } from '../image.ts'
 import { operationError } from '../operations/invoke.ts'
 import { createSnapshot } from '../operations/snapshot-create.ts'
+import { mirrorNamespace } from './mirror-snapshot.ts'
 import { listPeers } from './peers.ts'
 import { nextUnlink, primarySnapshotRefusal } from './primary-plan.ts'
 import { Refusal } from './refusal.ts'
@@ -41,24 +42,8 @@ export async function createPrimarySnapshot(image: Image, options: PrimarySnapsh
     throw new Refusal(Errno.EINVAL, [line], image)
   }
   const name = `.mirror.primary.${globalImageId}.${image.options.random.uuid()}`
-  await createSnapshot(
-    image,
-    {
-      name,
-      namespace: {
-        type: 'mirror',
-        state: demoted ? 'primary-demoted' : 'primary',
-        complete: false,
-        mirrorPeerUuids: new Set(peers),
-        primaryMirrorUuid: '',
-        primarySnapId: NO_SNAP,
-        lastCopiedObjectNumber: 0,
-        snapSeqs: new Map(),
-      },
-      quiesce,
-    },
-    { signal },
-  )
+  const namespace = mirrorNamespace(demoted ? 'primary-demoted' : 'primary', false, { mirrorPeerUuids: new Set(peers) })
+  await createSnapshot(image, { name, namespace, quiesce }, { signal })
   const created = findSnapshotByName(await image.refresh(), 'mirror', name)
   if (!created) throw operationError(image, Errno.ENOENT, 'find the new mirror-snapshot')
   await prune(image, peers, signal)

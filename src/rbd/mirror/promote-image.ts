@@ -2,7 +2,6 @@ import { setFeatures } from '../../cls/rbd/client.ts'
 import { Notifier } from '../../base/notifier.ts'
 import { errnoText } from '../../rados/errno-text.ts'
 import { Errno, isErrno } from '../../rados/errors.ts'
-import { NO_SNAP } from '../../rados/io-ctx.ts'
 import { FEATURE_NON_PRIMARY, hasFeature } from '../features.ts'
 import type { ImageHeader } from '../header.ts'
 import type { Image } from '../image.ts'
@@ -14,6 +13,7 @@ import { unprotectSnapshotHere } from '../operations/snapshot-edit.ts'
 import { removeSnapshotHere } from '../operations/snapshot-remove.ts'
 import { rollBackSnapshotHere } from '../operations/snapshot-rollback.ts'
 import { journalOptionsOf } from './journal-switch.ts'
+import { mirrorNamespace } from './mirror-snapshot.ts'
 import { loadMirrorInfo } from './mirror-info.ts'
 import { nonPrimarySnapshotName } from './non-primary-snapshot.ts'
 import { planPromotion, unsyncedSnapshots, type PromotionPlan } from './primary-plan.ts'
@@ -103,24 +103,7 @@ async function makeWritable(image: Image): Promise<void> {
 /** Says that the image follows nobody any more: its daemon stops at the sight of it. */
 async function createOrphanSnapshot(image: Image, globalImageId: string, signal: AbortSignal | undefined): Promise<void> {
   const name = nonPrimarySnapshotName(globalImageId, image.options.random.uuid())
-  await createSnapshot(
-    image,
-    {
-      name,
-      namespace: {
-        type: 'mirror',
-        state: 'non-primary',
-        complete: true,
-        mirrorPeerUuids: new Set(),
-        primaryMirrorUuid: '',
-        primarySnapId: NO_SNAP,
-        lastCopiedObjectNumber: 0,
-        snapSeqs: new Map(),
-      },
-      quiesce: 'quiesce',
-    },
-    { signal },
-  )
+  await createSnapshot(image, { name, namespace: mirrorNamespace('non-primary', true), quiesce: 'quiesce' }, { signal })
 }
 
 /** Until no daemon watches the image any more. Rejects with ETIMEDOUT. */
