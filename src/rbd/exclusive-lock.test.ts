@@ -6,7 +6,7 @@ import { systemRandom } from '../base/random.ts'
 import { Errno, RadosError } from '../rados/errors.ts'
 import { ExclusiveLock } from './exclusive-lock.ts'
 import { HeaderWatcher, type OperationRequest } from './header-watcher.ts'
-import { replicaLockPolicy, standardLockPolicy, type LockPolicy } from './lock-policy.ts'
+import { keepingLockPolicy, replicaLockPolicy, standardLockPolicy, type LockPolicy } from './lock-policy.ts'
 import type { OperationMessage } from './notify/image-messages.ts'
 
 const oid = 'rbd_header.1'
@@ -83,6 +83,59 @@ describe('an exclusive lock', () => {
     finish()
     await used
     expect(await taken).toBe('acquired')
+  })
+
+  it('goes to who has asked for it, however much its owner wants it back', async () => {
+    const header = new ModelHeader()
+    const clock = new ManualClock()
+    const [busy, peer] = [await open(header, clock, 1n), await open(header, clock, 2n, keepingLockPolicy)]
+    await busy.lock.acquire()
+    let stop = false
+    const order: string[] = []
+    // as a writer with many writes in flight does
+    const work = async () => {
+      while (!stop) {
+        await busy.lock.acquire()
+        await busy.lock.use(async () => void (await settle())).catch((error: RadosError) => expect(error.errno).toBe(Errno.ERESTART))
+        order.push('work')
+      }
+    }
+    const workers = [work(), work(), work()]
+    const taken = peer.lock.acquire().then(() => order.push('peer'))
+    await settle()
+    await taken
+    expect(order.indexOf('peer')).toBeLessThanOrEqual(6) // after those that were under way
+    expect(busy.lock.wanted).toBe(false)
+    stop = true
+    await peer.lock.release()
+    await clock.advance(2_000)
+    await Promise.all(workers)
+    expect(busy.lock.owned).toBe(true)
+  })
+
+  it('comes back to its owner when who has asked for it is gone before it got it', async () => {
+    const header = new ModelHeader()
+    const clock = new ManualClock()
+    const busy = await open(header, clock, 1n)
+    await busy.lock.acquire()
+    expect(busy.lock.lockRequested(false)).toBe(0)
+    const again = busy.lock.acquire()
+    await settle()
+    expect(busy.lock.owned).toBe(false)
+    await clock.advance(1_000)
+    expect(await again).toBe('acquired')
+  })
+
+  it('is waited for by several at once', async () => {
+    const header = new ModelHeader()
+    const clock = new ManualClock()
+    const [one, two] = [await open(header, clock, 1n, keepingLockPolicy), await open(header, clock, 2n)]
+    await one.lock.acquire()
+    const all = Promise.all([two.lock.acquire(), two.lock.acquire(), two.lock.acquire()])
+    await settle()
+    await one.lock.release()
+    expect(await all).toEqual(['acquired', 'acquired', 'acquired'])
+    expect(two.lock.wanted).toBe(true)
   })
 
   it('is refused by a replica', async () => {

@@ -1,4 +1,4 @@
-import { isCancelled } from '../base/cancelled.ts'
+import { abortable, isCancelled } from '../base/cancelled.ts'
 import type { Clock } from '../base/clock.ts'
 import { KeyedMutex } from '../base/keyed-mutex.ts'
 import type { Log } from '../base/log.ts'
@@ -14,6 +14,8 @@ import * as managed from './managed-lock.ts'
 const askAgainMs = 10_000
 /** After a refusal by an error, or by an owner that has a watch but no voice. */
 const retryMs = 1000
+/** How long a peer that has asked for the lock may take to get it before we want it back. */
+const giveWayMs = 1000
 
 export interface ExclusiveLockHost {
   io: IoCtx
@@ -51,6 +53,8 @@ export class ExclusiveLock {
   private readonly peerSpoke = new Notifier()
   private readonly lostListeners = new Set<(error: Error) => void>()
   private users = 0
+  /** monotonic: until then the lock is for a peer that has asked for it, however busy we are */
+  private giveWayUntil = 0
   /** `acquire` was called, and neither `release` nor a loss since: nobody who borrows the lock for an operation gives it back */
   wanted = false
   private idle: (() => void)[] = []
@@ -73,15 +77,18 @@ export class ExclusiveLock {
    * Waits until the lock is ours, asking its owner for it. `refused`: a living owner keeps it. Rejects with RadosError, and
    * with the signal's reason. With `keep` no operation gives it back, only `release` or a peer's request.
    */
-  async acquire({ signal, keep = true }: { signal?: AbortSignal | undefined; keep?: boolean } = {}): Promise<'acquired' | 'refused'> {
+  acquire({ signal, keep = true }: { signal?: AbortSignal | undefined; keep?: boolean } = {}): Promise<'acquired' | 'refused'> {
+    return abortable(this.actions.run('acquire', () => this.ask(keep, signal)), signal)
+  }
+
+  private async ask(keep: boolean, signal: AbortSignal | undefined): Promise<'acquired' | 'refused'> {
+    const { clock, watcher, log, oid } = this.host
     for (;;) {
-      const result = await this.tryAcquire(signal)
-      if (result === 'acquired') {
-        this.wanted ||= keep
-        return result
-      }
+      signal?.throwIfAborted()
+      while (clock.monotonic() < this.giveWayUntil) await this.peerSpoke.wait(clock, giveWayMs, signal)
+      const result = await this.take(keep, signal)
+      if (result === 'acquired') return result
       if (result === 'foreign') return 'refused'
-      const { clock, watcher, log, oid } = this.host
       let waitMs = retryMs
       try {
         const answer = await watcher.requestLock()
@@ -98,24 +105,26 @@ export class ExclusiveLock {
 
   /** Takes the lock if nobody alive has it. `foreign`: it is held by other means than librbd's, e.g. by `rbd lock add`. */
   tryAcquire(signal?: AbortSignal): Promise<'acquired' | 'busy' | 'foreign'> {
+    return this.take(false, signal)
+  }
+
+  private take(keep: boolean, signal: AbortSignal | undefined): Promise<'acquired' | 'busy' | 'foreign'> {
     return this.actions.run('lock', async () => {
-      if (this.state.type === 'locked') return 'acquired'
       if (this.state.type === 'closed') throw this.error('acquire lock (image closed)', Errno.ESHUTDOWN)
-      const handle = await this.host.watcher.ready(signal)
-      const cookie = managed.lockCookie(handle)
-      this.state = { type: 'acquiring' }
-      try {
-        const taken = await this.take(cookie)
-        if (taken !== 'acquired') {
-          this.state = { type: 'unlocked' }
-          return taken
+      if (this.state.type !== 'locked') {
+        const cookie = managed.lockCookie(await this.host.watcher.ready(signal))
+        this.state = { type: 'acquiring' }
+        try {
+          const taken = await this.takeFromDead(cookie)
+          if (taken !== 'acquired') return taken
+          await this.afterAcquire(cookie)
+        } finally {
+          if (this.state.type === 'acquiring') this.state = { type: 'unlocked' }
         }
-        await this.afterAcquire(cookie)
-        return 'acquired'
-      } catch (error) {
-        if (this.state.type === 'acquiring') this.state = { type: 'unlocked' }
-        throw error
       }
+      // before anybody else's turn, who may be about to give it back
+      this.wanted ||= keep
+      return 'acquired'
     })
   }
 
@@ -126,7 +135,7 @@ export class ExclusiveLock {
 
   /** Gives the lock back and takes it no more. */
   close(): Promise<void> {
-    this.peerSpoke.wake()
+    this.giveWay(0)
     return this.actions.run('lock', async () => {
       try {
         await this.releaseNow()
@@ -154,6 +163,11 @@ export class ExclusiveLock {
 
   /** For the header watcher: a peer said something about the lock. */
   peerNotified(): void {
+    this.giveWay(0)
+  }
+
+  private giveWay(until: number): void {
+    this.giveWayUntil = until
     this.peerSpoke.wake()
   }
 
@@ -163,9 +177,11 @@ export class ExclusiveLock {
     if (this.state.type !== 'locked') return 0
     const decision = this.host.policy.lockRequested(force)
     if (decision !== 'release') return decision
-    this.release().catch((error: unknown) =>
-      this.host.log.error({ oid: this.host.oid, error: String(error) }, 'lock not released for a peer'),
-    )
+    const { clock, oid, log } = this.host
+    this.giveWay(Infinity)
+    this.release()
+      .catch((error: unknown) => log.error({ oid, error: String(error) }, 'lock not released for a peer'))
+      .finally(() => this.giveWay(this.giveWayUntil === 0 ? 0 : clock.monotonic() + giveWayMs))
     return 0
   }
 
@@ -205,7 +221,7 @@ export class ExclusiveLock {
    *       └ held by X ─ X's watch is there → busy
    *                   └ gone → blocklist X → break → take
    */
-  private async take(cookie: string): Promise<'acquired' | 'busy' | 'foreign'> {
+  private async takeFromDead(cookie: string): Promise<'acquired' | 'busy' | 'foreign'> {
     const { io, oid, cluster, log } = this.host
     const blocklist = cluster.option('rbd_blocklist_on_break_lock') !== 'false'
     const expireSeconds = Number(cluster.option('rbd_blocklist_expire_seconds') ?? 0)

@@ -51,6 +51,16 @@ describe('a cluster in a folder', () => {
     return { child, rounds: () => done, reached: (round) => new Promise<void>((resolve) => (done >= round ? resolve() : waiters.set(round, resolve))), ended }
   }
 
+  it('lets the process do something else between many operations', async () => {
+    const io = await cluster.openPool('shared')
+    const timer = new AbortController()
+    setTimeout(() => timer.abort(), 20)
+    let written = 0
+    for (; written < 20_000 && !timer.signal.aborted; written++) await io.write('busy', new WriteOperation().append(Buffer.of(1)))
+    expect(timer.signal.aborted).toBe(true)
+    expect((await io.stat('busy')).size).toBe(written)
+  })
+
   it('is written to by several processes at once, one of which is killed again and again, and nothing is half done', { timeout: 120_000 }, async () => {
     const io = await cluster.openPool('shared')
     await io.write('counter', new WriteOperation().writeFull(Buffer.from('0'.repeat(10))))
@@ -132,13 +142,13 @@ describe('a cluster in a folder', () => {
     expect(() => {
       for (; written < 1000; written++) put(`object-${written}`)
     }).toThrow(expect.objectContaining({ errno: Errno.ENOSPC }) as Error)
-    expect(engine.open(client, id(`object-${written}`), []).head).toBeUndefined()
+    expect((await engine.open(client, id(`object-${written}`), [])).head).toBeUndefined()
     for (let index = 0; index < written; index++) {
-      const { revision } = engine.open(client, id(`object-${index}`), [])
+      const { revision } = await engine.open(client, id(`object-${index}`), [])
       engine.commit(client, id(`object-${index}`), revision, { ...nothing, head: undefined })
     }
     put('again')
-    expect(engine.open(client, id('again'), [{ type: 'chunks', ids: [1] }]).answers[0]).toEqual([Buffer.alloc(16_384)])
+    expect((await engine.open(client, id('again'), [{ type: 'chunks', ids: [1] }])).answers[0]).toEqual([Buffer.alloc(16_384)])
     await engine.close()
   })
 })

@@ -111,8 +111,9 @@ async function run(context: CommandContext, image: Image, load: Load, imageSize:
   const offsets = new Offsets(load, imageSize)
   const rates = new Rates(context, threads)
   let [issued, bytes, readOps, writeOps] = [0, 0, 0, 0]
+  let failing = false
   const worker = async () => {
-    while (bytes < total && !context.signal.aborted) {
+    while (bytes < total && !failing && !context.signal.aborted) {
       const offset = offsets.current[issued % threads]!
       const reading = randomInt(100) < reads
       issued++
@@ -121,12 +122,20 @@ async function run(context: CommandContext, image: Image, load: Load, imageSize:
       else writeOps++
       if (issued % threads === 0) offsets.advance(bytes)
       rates.count(size)
-      if (reading) await attemptIo(context, 'read', () => readImage(image, { offset, length: size, snap }))
-      else await attemptIo(context, 'write', () => writer.write(offset, data))
+      try {
+        if (reading) await attemptIo(context, 'read', () => readImage(image, { offset, length: size, snap }))
+        else await attemptIo(context, 'write', () => writer.write(offset, data))
+      } catch (error) {
+        failing = true
+        throw error
+      }
       rates.show()
     }
   }
-  await Promise.all(Array.from({ length: threads }, worker))
+  // what the others have under way comes to its end before the image is closed
+  const ends = await Promise.allSettled(Array.from({ length: threads }, worker))
+  const failed = ends.find((end) => end.status === 'rejected')
+  if (failed) throw failed.reason
   if (type !== 'read') await attempt('failed to flush at the end', () => writer.flush())
   const seconds = rates.elapsed
   const rate = (what: string, ops: number) =>

@@ -27,6 +27,8 @@ const FILE = 'cluster.mdb'
 const LEASE_MS = 30_000
 /** How long what is committed may lie in the operating system's memory alone (milliseconds): a killed process loses nothing, a power cut this much. */
 const SYNC_MS = 1000
+/** Operations end without a pause as long as nobody waits for the disk; after so long whatever else this process has to do gets its turn (milliseconds). */
+const TURN_MS = 10
 /** ENAMETOOLONG */
 const E_NAME_TOO_LONG = 36
 const EMPTY = Buffer.alloc(0)
@@ -57,6 +59,7 @@ interface StoredObject {
 export class LmdbEngine implements Engine {
   readonly leaseMs = LEASE_MS
   private unsynced = false
+  private turnEndsAt = 0
   private readonly syncTimer: NodeJS.Timeout
 
   private constructor(
@@ -94,7 +97,16 @@ export class LmdbEngine implements Engine {
 
   // --- objects ---
 
-  open(client: EngineClient, id: ObjectId, queries: readonly Query[]): ObjectView {
+  open(client: EngineClient, id: ObjectId, queries: readonly Query[]): MaybePromise<ObjectView> {
+    const now = performance.now()
+    if (now < this.turnEndsAt) return this.view(client, id, queries)
+    return new Promise<void>((resolve) => setImmediate(resolve)).then(() => {
+      this.turnEndsAt = performance.now() + TURN_MS
+      return this.view(client, id, queries)
+    })
+  }
+
+  private view(client: EngineClient, id: ObjectId, queries: readonly Query[]): ObjectView {
     this.assertAllowed(client)
     const object = this.find(id)
     const answers = queries.map((query) => this.answer(object, query))
