@@ -31,6 +31,11 @@ export class LeadingPool implements LeadingEvents {
     return this.instances.ids
   }
 
+  /** Other daemons answer. */
+  get hasOthers(): boolean {
+    return this.instances.answering.length > 0
+  }
+
   onHeard(ids: readonly bigint[]): void {
     this.instances.heard(ids)
   }

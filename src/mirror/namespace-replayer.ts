@@ -1,3 +1,4 @@
+import { abortable } from '../base/cancelled.ts'
 import { delay } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { Scope } from '../base/scope.ts'
@@ -134,7 +135,10 @@ export class NamespaceReplayer {
     })
     let failure: { error: unknown } | undefined
     // whoever takes our images over does so once this instance is gone: by then the last statuses are written
-    afterwards.spawn('instance', (stop) => this.instance.run(stop))
+    afterwards.spawn('instance', async (stop) => {
+      await abortable(this.context.takingPart, stop)
+      await this.instance.run(stop)
+    })
     scope.spawn('status', (stop) => this.localStatus.run(stop))
     scope.spawn('images', (stop) => this.localWatcher.run(stop))
     try {

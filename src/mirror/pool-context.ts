@@ -30,6 +30,8 @@ export interface PoolContext {
   leader(): KnownLeader
   /** aborted as soon as the pool is to stop: what is given back then is not to be taken again */
   readonly stopping: AbortSignal
+  /** resolves when this daemon is to share in the images */
+  readonly takingPart: Promise<void>
   readonly deletions: PQueue
   readonly starts: Semaphore
   readonly snapIds: SnapIds

@@ -1,6 +1,6 @@
 import PQueue from 'p-queue'
 import { Backoff } from '../base/backoff.ts'
-import { isCancelled } from '../base/cancelled.ts'
+import { abortable, isCancelled } from '../base/cancelled.ts'
 import { delay } from '../base/clock.ts'
 import type { MemoryShare } from '../base/memory-share.ts'
 import type { Log } from '../base/log.ts'
@@ -32,6 +32,7 @@ import type { Bootstrap } from './replayer.ts'
 import type { ServiceStatus } from './service-status.ts'
 import { SnapIdAllocator } from './snap-id-allocator.ts'
 import { failOnStall } from './stall.ts'
+import { RemoteReach, untilNeeded, untilUnfit } from './taking-part.ts'
 
 const RECONNECT_FIRST_MS = 500
 const RECONNECT_MAX_MS = 15_000
@@ -73,7 +74,8 @@ export interface PoolReplayerOptions {
  *     connect local ──▶ namespaces ──▶ the remote: see RemoteReplayer ──▶ the images that the leader assigns to us
  *                  └──▶ Leader ──if it is us──▶ LeadingPool: the image map, the other daemons, the trash
  *
- * A lost local connection begins anew from the left, with a new client instance.
+ * A lost local connection begins anew from the left, with a new client instance. So does a daemon that does not reach the remote cluster while
+ * others do; it is no leader and has no images then until it does, or until it is alone.
  */
 export class PoolReplayer implements Commanded {
   private state: PoolReplayerState = { type: 'disconnected' }
@@ -187,7 +189,10 @@ export class PoolReplayer implements Commanded {
       failure ??= { error }
       scope.cancel()
     })
-    const context = this.context(cluster, localMirrorUuid, snapIds, scope.signal)
+    const reach = new RemoteReach(clock)
+    let takePart: () => void = () => undefined
+    const takingPart = new Promise<void>((resolve) => (takePart = resolve))
+    const context = { ...this.context(cluster, localMirrorUuid, snapIds, scope.signal), takingPart }
     const namespaces = new NamespaceSet(context, io, {
       stopped: () => this.manualStop,
       onAdded: (namespace) => {
@@ -202,6 +207,7 @@ export class PoolReplayer implements Commanded {
       namespaces,
       pools: this.options.pools,
       metrics: this.metrics,
+      reach,
       connect: (spec, stop) => this.options.daemon.connectRemote(spec, stop),
       setCallout: (callout) => this.callout.set(callout),
       siteName: () => this.options.siteName(),
@@ -210,11 +216,19 @@ export class PoolReplayer implements Commanded {
       this.replaying = { namespaces, remote }
       afterwards.spawn('snapshot ids', (stop) => snapIds.run(stop))
       afterwards.spawn('leader', async (stop) => {
+        await abortable(takingPart, stop)
         await namespaces.introduced(stop) // whoever answers a leader's heartbeats is assigned images at once
         await leader.run((start, lost) => this.lead(context, io, namespaces, start, lost), stop)
       })
       scope.spawn('namespaces', (stop) => namespaces.follow(stop))
       scope.spawn('remote', (stop) => remote.run(stop))
+      scope.spawn('taking part', async (stop) => {
+        await untilNeeded(reach, io, stop)
+        takePart()
+        await untilUnfit(reach, options, clock, () => this.hasOthers(leader), stop)
+        this.log.warn({}, 'the remote cluster is out of reach: leaving the images to the other daemons')
+        scope.cancel()
+      })
       scope.spawn('stalls', (stop) => failOnStall(options, clock, stop))
       await untilAborted(scope.signal)
       await scope.close()
@@ -226,6 +240,12 @@ export class PoolReplayer implements Commanded {
     }
     if (failure) throw failure.error
     signal.throwIfAborted()
+  }
+
+  /** Whether other daemons share in the images. */
+  private hasOthers(leader: Leader): boolean {
+    const { state } = leader
+    return state.type === 'leading' ? (this.leading?.hasOthers ?? false) : state.type === 'standby' && state.leader !== undefined
   }
 
   /** Until the lead is lost; nothing is led any more once the pool is to stop, while we hold the lock until our images have stopped. */
@@ -255,7 +275,7 @@ export class PoolReplayer implements Commanded {
     await untilAborted(lost)
   }
 
-  private context(cluster: Cluster, localMirrorUuid: string, snapIds: SnapIdAllocator, stopping: AbortSignal): PoolContext {
+  private context(cluster: Cluster, localMirrorUuid: string, snapIds: SnapIdAllocator, stopping: AbortSignal): Omit<PoolContext, 'takingPart'> {
     const { daemon, poolId, peer, pools, byteBudget, buffers, journalMemory, bandwidth, bootstrap, serviceStatus } = this.options
     const { metrics, adminCommands, options, clock, random } = daemon
     return {

@@ -14,6 +14,7 @@ import type { Callout } from './peers.ts'
 import type { PoolContext } from './pool-context.ts'
 import type { PoolMetaCache } from './pool-meta-cache.ts'
 import { pollInTime, watchRemote, type RemotePool, type RemotePoolMeta } from './remote-pool.ts'
+import type { RemoteReach } from './taking-part.ts'
 
 const RECONNECT_FIRST_MS = 500
 const RECONNECT_MAX_MS = 15_000
@@ -41,6 +42,7 @@ export interface RemoteReplayerOptions {
   readonly namespaces: NamespaceSet
   readonly pools: PoolMetaCache
   readonly metrics: PeerMetrics
+  readonly reach: RemoteReach
   connect(spec: RemoteSpec, signal: AbortSignal): Promise<Cluster>
   setCallout(callout: Callout | undefined): void
   /** our own site's name, as it is now */
@@ -138,6 +140,7 @@ export class RemoteReplayer {
     }
     try {
       this.session = session
+      this.options.reach.set(true)
       for (const namespace of namespaces.entries()) this.replay(session, namespace)
       const end = await watchRemote(this.polling(io), meta, session.poke, session.scope.signal)
       if (end.type === 'changed') return log.info({}, 'the remote pool changed its mirroring')
@@ -145,6 +148,7 @@ export class RemoteReplayer {
       throw end.error
     } finally {
       this.session = undefined
+      this.options.reach.set(false)
       stopping.cancel()
       await session.scope.close()
       pools.setRemote(io.poolId, undefined)
