@@ -60,6 +60,7 @@ describe('the quick start', () => {
   }
 
   const rbd = (...args: string[]) => tryRun([process.execPath, ...program('rbd'), ...args], { cwd: folder })
+  const rbdMirror = (...args: string[]) => tryRun([process.execPath, ...program('rbd-mirror'), ...args], { cwd: folder })
 
   async function statusOf(site: string, image: string): Promise<Status | undefined> {
     const { code, stdout } = await rbd('--cluster', site, 'mirror', 'image', 'status', image, '--format', 'json')
@@ -90,6 +91,12 @@ describe('the quick start', () => {
     expect(output).toContain(`http://127.0.0.1:${port}/metrics`)
     expect((await fetch(`http://127.0.0.1:${port}/metrics`)).ok).toBe(true)
     expect(statSync(join(folder, 'clusters', `${A}.client.admin.keyring`)).mode & 0o077).toBe(0)
+
+    for (const image of IMAGES) {
+      expect(await rbdMirror('test-failover', image, '--cluster', B)).toMatchObject({ code: 0 })
+      expect(await rbd('--cluster', B, 'bench', '--io-type', 'write', '--io-size', '64K', '--io-total', '1M', `${image}-test-failover`)).toMatchObject({ code: 0 })
+      expect(await rbdMirror('test-failover', image, '--cluster', B, '--cleanup')).toMatchObject({ code: 0 })
+    }
 
     const image = 'data/journal-image'
     expect(await rbd('--cluster', A, 'mirror', 'image', 'demote', image)).toMatchObject({ code: 0 })
