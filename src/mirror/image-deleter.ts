@@ -3,23 +3,20 @@ import type { Log } from '../base/log.ts'
 import { Notifier } from '../base/notifier.ts'
 import { Scope } from '../base/scope.ts'
 import { untilAborted } from '../base/until-aborted.ts'
-import { mirrorImageGet, mirrorImageGetImageId, mirrorImageRemove, mirrorImageSet } from '../cls/rbd/mirror-client.ts'
+import { mirrorImageGet, mirrorImageGetImageId } from '../cls/rbd/mirror-client.ts'
 import type { MirrorImageState } from '../cls/rbd/mirror-types.ts'
-import { dirGetName, setFeatures } from '../cls/rbd/client.ts'
+import { dirGetName } from '../cls/rbd/client.ts'
 import { utimeFromMs, utimeToMs } from '../encoding/codec.ts'
 import { EBLOCKLISTED, Errno, isErrno, RadosError, ifThere } from '../rados/errors.ts'
 import type { IoCtx } from '../rados/io-ctx.ts'
 import { WriteOperation } from '../rados/operation.ts'
-import { FEATURE_NON_PRIMARY } from '../rbd/features.ts'
-import { headerName, RBD_DIRECTORY, RBD_MIRRORING, RBD_TRASH } from '../rbd/names.ts'
-import { createImageJournal, loadOwnership } from '../rbd/journal/image-journal.ts'
-import { LOCAL_MIRROR_UUID } from '../rbd/journal/tag-data.ts'
+import { RBD_DIRECTORY, RBD_MIRRORING, RBD_TRASH } from '../rbd/names.ts'
 import { loadMirrorInfo } from '../rbd/mirror/mirror-info.ts'
-import { notifyMirroring } from '../rbd/mirror/mirroring-notify.ts'
-import { findInTrash, listTrash, moveToTrash } from '../rbd/trash.ts'
+import { listTrash, moveToTrash } from '../rbd/trash.ts'
 import { DeletionQueue, type Deletion } from './deletion-queue.ts'
+import { leaveMirroring } from './leave-mirroring.ts'
 import type { PoolContext } from './pool-context.ts'
-import { removeTrashedImage } from './trash-operations.ts'
+import { isThrownAway, removeTrashedImage } from './trash-operations.ts'
 import { keepWatch } from './watch-keeper.ts'
 
 /** An image that somebody has open, or whose snapshot a clone still uses, is tried again soon. */
@@ -38,10 +35,11 @@ export class NotDeletable extends Error {
 /**
  * Local images whose primary is gone go through the trash: moved there at once, removed when their deferment is over.
  *
- *     moveToTrash: mirror image DISABLING (one that is CREATING later) → trash entry, name freed → journal reset, or writable → mirror image entry removed → notify
- *     run:         trash entry due → snapshots unprotected and removed → image removed → trash entry removed
+ *     moveToTrash: trash entry, name freed → out of mirroring (leave-mirroring.ts)
+ *     run:         trash entry due → out of mirroring, if it is not yet → snapshots unprotected and removed → image removed → trash entry removed
  *
- * An image that an operator takes back out of the trash before is an image of its own, and may be written.
+ * The trash entry says what is to become of the image, from the first step on: where it is missing, an entry that is DISABLING is an
+ * operator's doing, and the image stays.
  */
 export class ImageDeleter {
   private readonly queue = new DeletionQueue()
@@ -70,10 +68,8 @@ export class ImageDeleter {
     if (imageId === undefined) return
     const mirrorImage = await ifThere(mirrorImageGet.call(io, RBD_MIRRORING, { imageId }))
     if (mirrorImage === undefined) return
-    const thrownAway = (await findInTrash(io, imageId))?.source === 'mirroring'
+    const thrownAway = await isThrownAway(io, imageId)
     if (mirrorImage.state !== 'creating' && !thrownAway) await this.checkDeletable(globalImageId, imageId, mirrorImage.state, resync)
-    const disable = () => mirrorImageSet.call(io, RBD_MIRRORING, { imageId, image: { ...mirrorImage, state: 'disabling' } })
-    if (mirrorImage.state === 'enabled') await disable()
     const name = await ifThere(dirGetName.call(io, RBD_DIRECTORY, { id: imageId }))
     if (name !== undefined) {
       const now = this.context.clock.now()
@@ -82,26 +78,8 @@ export class ImageDeleter {
       const spec = { source: 'mirroring', name, deletionTime, defermentEndTime, state: 'normal' } as const
       await moveToTrash(io, imageId, spec) // which tells the leader, who deletes
     }
-    if (mirrorImage.mode === 'journal') await this.resetJournal(imageId)
-    else await ifThere(setFeatures.call(io, headerName(imageId), { features: 0n, mask: FEATURE_NON_PRIMARY }))
-    // one that was never whole says so until it is in the trash: whoever goes on after a failure has to know
-    if (mirrorImage.state === 'creating') await disable()
-    await ifThere(mirrorImageRemove.call(io, RBD_MIRRORING, { imageId }))
-    await notifyMirroring(io, { type: 'imageUpdated', state: 'disabled', imageId, globalImageId }, this.log)
+    await leaveMirroring(io, imageId, mirrorImage, this.log)
     this.log.info({ globalImageId, imageId, name, resync }, 'image moved to trash')
-  }
-
-  /** No peer may go on from where it was. */
-  private async resetJournal(imageId: string): Promise<void> {
-    const { cluster, clock } = this.context
-    const openPool = (id: bigint) => cluster.openPoolById(id)
-    try {
-      await loadOwnership(this.io, imageId)
-    } catch (error) {
-      if (isErrno(error, Errno.ENOENT)) return
-      throw error
-    }
-    await createImageJournal({ io: this.io, journalId: imageId, openPool, clock, log: this.log }, { mirrorUuid: LOCAL_MIRROR_UUID })
   }
 
   private async checkDeletable(globalImageId: string, imageId: string, mirroring: MirrorImageState, resync: boolean): Promise<void> {

@@ -1,9 +1,16 @@
 import { removeJournal } from '../journal/journal.ts'
 import { Errno, isErrno, RadosError } from '../rados/errors.ts'
 import type { IoCtx } from '../rados/io-ctx.ts'
+import { findMirrorImage } from '../rbd/mirror/image-entry.ts'
 import { removeImage } from '../rbd/remove-image.ts'
 import { findInTrash, removeTrashEntry, setTrashState } from '../rbd/trash.ts'
+import { leaveMirroring } from './leave-mirroring.ts'
 import type { PoolContext } from './pool-context.ts'
+
+/** Whether mirroring has thrown an image away; what an operator did is theirs. */
+export async function isThrownAway(io: IoCtx, imageId: string): Promise<boolean> {
+  return (await findInTrash(io, imageId))?.source === 'mirroring'
+}
 
 /**
  * Removes an image that mirroring threw away, with all its snapshots (tools/rbd_mirror/image_deleter/TrashRemoveRequest.cc). An image
@@ -18,6 +25,9 @@ export async function removeTrashedImage(context: PoolContext, io: IoCtx, imageI
     throw new RadosError(Errno.EBUSY, { op: `remove trashed image in state ${entry.state}`, pool, namespace, oid: imageId })
   }
   if (entry.state === 'normal') await setTrashState(io, imageId, 'removing', 'normal')
+  // whoever threw it away may not have come to that
+  const mirrorImage = await findMirrorImage(io, imageId)
+  if (mirrorImage) await leaveMirroring(io, imageId, mirrorImage, log)
   try {
     await removeImage(io, imageId, {
       cluster,

@@ -1,12 +1,13 @@
 import { abortable, isCancelled } from '../../base/cancelled.ts'
+import { dirGetName } from '../../cls/rbd/client.ts'
 import { mirrorImageGet, mirrorImageGetImageId } from '../../cls/rbd/mirror-client.ts'
 import type { MirrorImageState } from '../../cls/rbd/mirror-types.ts'
-import { Errno, isErrno } from '../../rados/errors.ts'
+import { Errno, ifThere, isErrno } from '../../rados/errors.ts'
 import type { IoCtx } from '../../rados/io-ctx.ts'
 import { Image } from '../../rbd/image.ts'
 import { standardLockPolicy, type LockPolicy } from '../../rbd/lock-policy.ts'
 import { loadMirrorInfo } from '../../rbd/mirror/mirror-info.ts'
-import { RBD_MIRRORING } from '../../rbd/names.ts'
+import { headerName, RBD_DIRECTORY, RBD_MIRRORING } from '../../rbd/names.ts'
 import type { ImageContext, LocalSide } from '../image-context.ts'
 import { openJournalReplay } from '../journal/open.ts'
 import { RemoteClient } from '../journal/remote-client.ts'
@@ -14,6 +15,7 @@ import type { Bootstrap, BootstrapEnd, ReplayEnd } from '../replayer.ts'
 import { isResyncRequested } from '../resync/requested.ts'
 import { describing, SyncFailure } from '../snapshot/image-sync.ts'
 import { endOfFailure, replicaPolicy, SnapshotReplayer } from '../snapshot/replayer.ts'
+import { isThrownAway } from '../trash-operations.ts'
 import { createLocalImage } from './create-local-image.ts'
 import { ParentNotReady } from './local-parent.ts'
 import { explainContradiction, type Site } from './contradiction.ts'
@@ -27,7 +29,7 @@ import { decideBootstrap, type BootstrapDecision, type ObservedImage } from './d
 export const bootstrap: Bootstrap = async (context, signal) => {
   try {
     const [local, remote] = await Promise.all([
-      describing('error preparing local image for replay', () => observe('local', context.local, context.globalImageId, signal)),
+      describing('error preparing local image for replay', () => observeLocal(context.local, context.globalImageId, signal)),
       describing('error preparing remote image for replay', () => observe('remote', context.remote, context.globalImageId, signal)),
     ])
     const { mirrorUuid: remoteMirrorUuid, mirrorPeerUuid } = context.remote
@@ -37,9 +39,9 @@ export const bootstrap: Bootstrap = async (context, signal) => {
     if (ended.type === 'remoteGone' && !(await abortable(hasRecord(context.remote.io), signal))) {
       return { type: 'transient', reason: 'remote pool has no record of mirroring' }
     }
-    const resync = local && decision.type === 'end' && (await endWhileResyncRequested(context, decision.end, local))
+    const resync = isObserved(local) && decision.type === 'end' && (await endWhileResyncRequested(context, decision.end, local))
     if (resync) return resync
-    if (local && remote && mayBeFollowedLater(local, remote, ended)) {
+    if (isObserved(local) && remote && mayBeFollowedLater(local, remote, ended)) {
       await describing('error preparing remote image for replay', () =>
         RemoteClient.ensureRegistered(context.remote.io, remote.imageId, context.local.mirrorUuid, local.imageId),
       )
@@ -50,6 +52,10 @@ export const bootstrap: Bootstrap = async (context, signal) => {
     const cause = error instanceof SyncFailure ? error.cause : error
     return cause instanceof ParentNotReady ? { type: 'transient', reason: cause.message } : endOfFailure(error)
   }
+}
+
+function isObserved(image: ObservedImage | 'remains' | undefined): image is ObservedImage {
+  return image !== undefined && image !== 'remains'
 }
 
 /** In journal mode, an image that was not replicated from there yet, and will be once the other site is promoted. */
@@ -65,6 +71,26 @@ async function endWhileResyncRequested({ local: side }: ImageContext, end: Repla
   if (!requested) return undefined
   // an image of the other mode can't become one of this mode
   return end.type === 'modesDiffer' && end.remotePrimary ? { type: 'resyncRequested' } : { type: 'resyncWaits', for: 'primary' }
+}
+
+/** What is left of an image on its way out of mirroring is no contradiction. */
+async function observeLocal(side: LocalSide, globalImageId: string, signal: AbortSignal): Promise<ObservedImage | 'remains' | undefined> {
+  const imageId = await ifThere(mirrorImageGetImageId.call(side.io, RBD_MIRRORING, { globalImageId }, { signal }))
+  if (imageId === undefined) return undefined
+  if (await isThrownAway(side.io, imageId)) return 'remains'
+  try {
+    return await observe('local', side, globalImageId, signal)
+  } catch (error) {
+    if (isCancelled(error) || !(await isEntryOfNothing(side.io, imageId, signal))) throw error
+    return 'remains'
+  }
+}
+
+/** Whether an entry is on its way out, and there is no image at all. */
+async function isEntryOfNothing(io: IoCtx, imageId: string, signal: AbortSignal): Promise<boolean> {
+  if ((await entryState(io, imageId, signal)) !== 'disabling') return false
+  const name = await ifThere(dirGetName.call(io, RBD_DIRECTORY, { id: imageId }, { signal }))
+  return name === undefined && (await ifThere(io.stat(headerName(imageId)))) === undefined
 }
 
 async function observe(site: Site, { io }: LocalSide, globalImageId: string, signal: AbortSignal): Promise<ObservedImage | undefined> {

@@ -43,6 +43,8 @@ describe('decideBootstrap', () => {
     ['primary on both sides', { local: image('primary'), remote: image('primary') }, 'localPrimary'],
     ['primary here only', { local: image('primary') }, 'localPrimary'],
     ['never finished', { local: image('unknown', { state: 'creating' }), remote: image('primary') }, 'localIncomplete'],
+    ['in the trash, or no image but an entry', { local: 'remains', remote: image('primary') }, 'localIncomplete'],
+    ['the same, and nothing', { local: 'remains' }, 'localIncomplete'],
     ['being disabled here', { local: image('primary', { state: 'disabling' }), remote: image('primary') }, 'transient: local image mirroring is being disabled'],
     ['two modes', { local: image('non-primary', { mode: 'journal' }), remote: image('primary') }, 'modesDiffer'],
   ]

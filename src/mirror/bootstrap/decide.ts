@@ -9,7 +9,8 @@ export interface ObservedImage {
 }
 
 export interface BootstrapObservation {
-  local: ObservedImage | undefined
+  /** `remains`: the image is in the trash, or gone, and its entry has to follow */
+  local: ObservedImage | 'remains' | undefined
   remote: ObservedImage | undefined
   remoteMirrorUuid: string
   /** whether the remote has us in its list of peers */
@@ -32,7 +33,7 @@ function end(value: ReplayEnd): BootstrapDecision {
  */
 export function decideBootstrap(observation: BootstrapObservation): BootstrapDecision {
   const { local, remote, remoteMirrorUuid, linkedPeer } = observation
-  if (local?.info.image.state === 'creating') return end({ type: 'localIncomplete' })
+  if (local === 'remains' || local?.info.image.state === 'creating') return end({ type: 'localIncomplete' })
   if (local?.info.image.state === 'disabling') return end({ type: 'transient', reason: 'local image mirroring is being disabled' })
   if (local?.info.promotion.state === 'primary') return end({ type: 'localPrimary' })
 
