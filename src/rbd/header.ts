@@ -225,3 +225,10 @@ export function findSnapshot(header: ImageHeader, id: SnapId): ImageSnapshot | u
 export function findSnapshotByName(header: ImageHeader, type: SnapshotNamespace['type'], name: string): ImageSnapshot | undefined {
   return header.snapshots.find((snapshot) => snapshot.namespace.type === type && snapshot.name === name)
 }
+
+/** Also one whose removal was cut short, which lies in the snapshot trash under another name. Those with clones stay there. */
+export function findSnapshotToRemove(header: ImageHeader, type: SnapshotNamespace['type'], name: string): ImageSnapshot | undefined {
+  const inTrash = ({ namespace, childCount }: ImageSnapshot) =>
+    namespace.type === 'trash' && namespace.originalType === type && namespace.originalName === name && childCount === 0
+  return findSnapshotByName(header, type, name) ?? header.snapshots.find(inTrash)
+}

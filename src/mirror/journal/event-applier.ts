@@ -1,7 +1,7 @@
 import { Errno, errnoName, isErrno } from '../../rados/errors.ts'
 import { NO_SNAP, type SnapId } from '../../rados/io-ctx.ts'
 import { imageToObjects, layoutOf } from '../../rbd/data/striping.ts'
-import { findSnapshot, findSnapshotByName, type ImageSnapshot } from '../../rbd/header.ts'
+import { findSnapshot, findSnapshotByName, findSnapshotToRemove, type ImageSnapshot } from '../../rbd/header.ts'
 import type { Image } from '../../rbd/image.ts'
 import type { JournalEvent, JournalEventType } from '../../rbd/journal/events.ts'
 import { saysDoneBefore } from '../../rbd/journal/operation-events.ts'
@@ -289,7 +289,8 @@ export class EventApplier {
     event: Extract<StartEvent, { snapName: string }>,
     act: (snapshot: ImageSnapshot) => Promise<void>,
   ): Promise<void> {
-    const snapshot = findSnapshotByName(await this.image.refreshIfNeeded(), event.snapNamespace.type, event.snapName)
+    const find = event.type === 'snapRemove' ? findSnapshotToRemove : findSnapshotByName
+    const snapshot = find(await this.image.refreshIfNeeded(), event.snapNamespace.type, event.snapName)
     if (snapshot) await act(snapshot)
     else if (event.type === 'snapRollback') {
       throw new UnreplayableEvent(event, `the local image has no snapshot ${event.snapName}: request a resync of this image`)

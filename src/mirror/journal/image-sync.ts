@@ -3,7 +3,7 @@ import { NO_SNAP, type SnapId } from '../../rados/io-ctx.ts'
 import type { CopyProgress } from '../../rbd/data/copy-engine.ts'
 import { planSteps } from '../../rbd/data/copy-steps.ts'
 import { layoutOf, objectCount } from '../../rbd/data/striping.ts'
-import { findSnapshotByName, type ImageSnapshot } from '../../rbd/header.ts'
+import { findSnapshotByName, findSnapshotToRemove, type ImageSnapshot } from '../../rbd/header.ts'
 import type { Image } from '../../rbd/image.ts'
 import type { MirrorPeerSyncPoint } from '../../rbd/journal/client-data.ts'
 import { changeMetadataHere, listMetadata, metadataChanges } from '../../rbd/operations/metadata.ts'
@@ -30,10 +30,7 @@ export function syncPointPrefix(localMirrorUuid: string): string {
 export async function removeSyncPoints(remote: Image, client: RemoteClient, signal: AbortSignal): Promise<void> {
   const header = await remote.refreshIfNeeded()
   for (const { snapName } of client.meta.syncPoints) {
-    // a removal that was cut short has left it in the trash
-    const snapshot =
-      findSnapshotByName(header, 'user', snapName) ??
-      header.snapshots.find(({ namespace }) => namespace.type === 'trash' && namespace.originalType === 'user' && namespace.originalName === snapName)
+    const snapshot = findSnapshotToRemove(header, 'user', snapName)
     if (snapshot) await removeSnapshot(remote, snapshot.id, { signal })
   }
   await client.update({ syncPoints: [] })

@@ -2,7 +2,7 @@ import { decode } from '../../encoding/codec.ts'
 import { MalformedInput } from '../../encoding/malformed-input.ts'
 import { commitPosition } from '../../journal/clients.ts'
 import { advancePositions } from '../../journal/commit-position.ts'
-import { findSnapshotByName } from '../header.ts'
+import { findSnapshotByName, findSnapshotToRemove } from '../header.ts'
 import type { Image } from '../image.ts'
 import { flattenImageHere } from '../operations/flatten.ts'
 import { removeMetadataHere, setMetadataHere } from '../operations/metadata.ts'
@@ -106,7 +106,8 @@ async function executeOnce(image: Image, event: OperationEvent): Promise<void> {
     case 'snapProtect':
     case 'snapUnprotect':
     case 'snapRollback': {
-      const snapshot = findSnapshotByName(image.header, event.snapNamespace.type, event.snapName)
+      const find = event.type === 'snapRemove' ? findSnapshotToRemove : findSnapshotByName
+      const snapshot = find(image.header, event.snapNamespace.type, event.snapName)
       return snapshot && onSnapshot[event.type](image, snapshot.id)
     }
     case 'snapRename': {
