@@ -68,11 +68,6 @@ export function mirrorInstanceName(instanceId: string): string {
   return `${RBD_MIRROR_INSTANCE_PREFIX}${instanceId}`
 }
 
-/** The object that names an image's journal of its own id: see src/journal for the rest of its objects. */
-export function journalHeaderName(journalId: string): string {
-  return `journal.${journalId}`
-}
-
 export function groupHeaderName(groupId: string): string {
   return `${RBD_GROUP_HEADER_PREFIX}${groupId}`
 }

@@ -1,6 +1,13 @@
+import { clientList } from '../../src/cls/journal/client.ts'
+import { dirGetId } from '../../src/cls/rbd/client.ts'
+import { decode } from '../../src/encoding/codec.ts'
+import { journalHeaderName } from '../../src/journal/names.ts'
+import { ClientData } from '../../src/rbd/journal/client-data.ts'
+import { RBD_DIRECTORY } from '../../src/rbd/names.ts'
 import type { CephCluster } from './ceph-cluster.ts'
 import { compareImages } from './compare.ts'
 import type { ClusterPair } from './pair.ts'
+import { RbdClient } from './rbd.ts'
 import { waitFor } from './wait.ts'
 
 interface Position {
@@ -25,6 +32,17 @@ export function journalStatus(cluster: CephCluster, spec: string): Promise<Journ
   return cluster.rbdJson<JournalStatus>('journal', 'status', '--pool', pool, '--image', image)
 }
 
+/** A client whose image is still being copied has a position as well. */
+async function isReplaying(primary: CephCluster, spec: string): Promise<boolean> {
+  const [pool, name] = spec.split('/') as [string, string]
+  await using client = await RbdClient.connect(primary)
+  const io = await client.pool(pool)
+  const id = await dirGetId.call(io, RBD_DIRECTORY, { name })
+  const clients = await clientList.call(io, journalHeaderName(id), { startAfter: '', max: 100 })
+  const mirrors = clients.map(({ data }) => decode(ClientData, data, 'client data')).filter((meta) => meta.type === 'mirrorPeer')
+  return mirrors.length > 0 && mirrors.every(({ state }) => state === 'replaying')
+}
+
 /** Waits until the mirror's client of the primary's journal has committed all that the image's own client has. */
 export async function waitForReplay(primary: CephCluster, spec: string, timeout = 60_000): Promise<JournalStatus> {
   let seen: JournalStatus | undefined
@@ -33,7 +51,8 @@ export async function waitForReplay(primary: CephCluster, spec: string, timeout 
     async () => {
       seen = await journalStatus(primary, spec)
       const [own, ...mirrors] = seen.registered_clients.map(({ commit_position }) => JSON.stringify(commit_position.object_positions[0] ?? null))
-      return mirrors.length > 0 && mirrors.every((position) => position === own) ? seen : undefined
+      const level = mirrors.length > 0 && mirrors.every((position) => position === own)
+      return level && (await isReplaying(primary, spec)) ? seen : undefined
     },
     { timeout, interval: 100, detail: () => JSON.stringify(seen?.registered_clients) },
   )
