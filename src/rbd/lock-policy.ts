@@ -18,6 +18,15 @@ export const standardLockPolicy: LockPolicy = {
 }
 
 /**
+ * As a guest of another site's image: the lock goes to whoever asks, and nothing is done for others, who then ask for the lock and do it
+ * themselves. Done here, it would not be in the image's journal, so that no replica would ever have it, and could write the image's data.
+ */
+export const guestLockPolicy: LockPolicy = {
+  lockRequested: () => 'release',
+  operationRequested: () => Errno.EOPNOTSUPP,
+}
+
+/**
  * As the owner of a replica: keeps the lock, and does only what a forced promotion asks for
  * (tools/rbd_mirror OpenLocalImageRequest, MirrorExclusiveLockPolicy).
  */

@@ -5,7 +5,7 @@ import type { MirrorImageState } from '../../cls/rbd/mirror-types.ts'
 import { Errno, ifThere, isErrno } from '../../rados/errors.ts'
 import type { IoCtx } from '../../rados/io-ctx.ts'
 import { Image } from '../../rbd/image.ts'
-import { standardLockPolicy, type LockPolicy } from '../../rbd/lock-policy.ts'
+import { guestLockPolicy, type LockPolicy } from '../../rbd/lock-policy.ts'
 import { loadMirrorInfo } from '../../rbd/mirror/mirror-info.ts'
 import { headerName, RBD_DIRECTORY, RBD_MIRRORING } from '../../rbd/names.ts'
 import type { ImageContext, LocalSide } from '../image-context.ts'
@@ -144,7 +144,7 @@ async function open(context: ImageContext, decision: Opening, signal: AbortSigna
   const opened = { remote: undefined as Image | undefined, local: undefined as Image | undefined }
   try {
     const remote = describing('failed to open remote image', () =>
-      openImage(context, context.remote, decision.remoteImageId, standardLockPolicy, signal),
+      openImage(context, context.remote, decision.remoteImageId, guestLockPolicy, signal),
     ).then((image) => (opened.remote = image))
     const create = async () => {
       const source = await remote

@@ -4,7 +4,7 @@ import { Errno } from '../../rados/errors.ts'
 import { generateImageId } from '../../rbd/create-image.ts'
 import { Image, type ImageOptions } from '../../rbd/image.ts'
 import { createImageJournal, IMAGE_CLIENT_ID, ImageJournal, loadHistory, loadOwnership } from '../../rbd/journal/image-journal.ts'
-import { standardLockPolicy, type LockPolicy } from '../../rbd/lock-policy.ts'
+import { guestLockPolicy, type LockPolicy } from '../../rbd/lock-policy.ts'
 import { notifyMirroring } from '../../rbd/mirror/mirroring-notify.ts'
 import { createLocalImage } from '../bootstrap/create-local-image.ts'
 import type { ImageContext, LocalSide } from '../image-context.ts'
@@ -59,7 +59,7 @@ async function prepare(context: ImageContext, target: JournalTarget, opened: Ope
     RemoteClient.of(remoteJournal, context.local.mirrorUuid, target.localImageId ?? ''),
   )
   const openRemote = () =>
-    describing('failed to open remote image', () => openImage(context, remote, target.remoteImageId, standardLockPolicy, signal))
+    describing('failed to open remote image', () => openImage(context, remote, target.remoteImageId, guestLockPolicy, signal))
   let localImageId = target.localImageId
   if (localImageId === undefined) {
     const source = (opened.remote = await openRemote())
