@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { DeletionQueue } from './deletion-queue.ts'
+import { utimeFromMs } from '../encoding/codec.ts'
+import { deferredMs, DeletionQueue } from './deletion-queue.ts'
 
 describe('DeletionQueue', () => {
   it('gives out what is due, once', () => {
@@ -34,4 +35,14 @@ describe('DeletionQueue', () => {
     expect(queue.nextDue()).toBeUndefined()
     expect(queue.status()).toEqual({ delete_images_queue: [], failed_deletes_queue: [] })
   })
+})
+
+describe('deferredMs', () => {
+  const spec = { deletionTime: utimeFromMs(100_000), defermentEndTime: utimeFromMs(160_000) }
+  it.each([
+    ['at once', 100_000, 60_000],
+    ['later', 150_000, 10_000],
+    ['when it is over', 170_000, 0],
+    ['by a clock that was set back since', 0, 60_000],
+  ])('%s', (_, now, left) => expect(deferredMs(spec, now)).toBe(left))
 })

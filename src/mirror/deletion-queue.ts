@@ -1,3 +1,12 @@
+import type { TrashImageSpec } from '../cls/rbd/types.ts'
+import { utimeToMs } from '../encoding/codec.ts'
+
+/** Milliseconds for which an image still stays in the trash: where clocks differ, or have jumped, never longer than it was meant to. */
+export function deferredMs({ deletionTime, defermentEndTime }: Pick<TrashImageSpec, 'deletionTime' | 'defermentEndTime'>, now: number): number {
+  const end = utimeToMs(defermentEndTime)
+  return Math.max(0, Math.min(end - now, end - utimeToMs(deletionTime)))
+}
+
 /** An image in the trash that mirroring put there. */
 export interface Deletion {
   readonly imageId: string

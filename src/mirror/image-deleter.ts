@@ -6,14 +6,14 @@ import { untilAborted } from '../base/until-aborted.ts'
 import { mirrorImageGet, mirrorImageGetImageId } from '../cls/rbd/mirror-client.ts'
 import type { MirrorImageState } from '../cls/rbd/mirror-types.ts'
 import { dirGetName } from '../cls/rbd/client.ts'
-import { utimeFromMs, utimeToMs } from '../encoding/codec.ts'
+import { utimeFromMs } from '../encoding/codec.ts'
 import { EBLOCKLISTED, Errno, isErrno, RadosError, ifThere } from '../rados/errors.ts'
 import type { IoCtx } from '../rados/io-ctx.ts'
 import { WriteOperation } from '../rados/operation.ts'
 import { RBD_DIRECTORY, RBD_MIRRORING, RBD_TRASH } from '../rbd/names.ts'
 import { loadMirrorInfo } from '../rbd/mirror/mirror-info.ts'
 import { listTrash, moveToTrash } from '../rbd/trash.ts'
-import { DeletionQueue, type Deletion } from './deletion-queue.ts'
+import { deferredMs, DeletionQueue, type Deletion } from './deletion-queue.ts'
 import { leaveMirroring } from './leave-mirroring.ts'
 import type { PoolContext } from './pool-context.ts'
 import { isThrownAway, removeTrashedImage } from './trash-operations.ts'
@@ -155,7 +155,7 @@ export class ImageDeleter {
     try {
       for (const [imageId, spec] of await listTrash(this.io)) {
         if (spec.source !== 'mirroring') continue
-        this.queue.add(imageId, clock.monotonic() + Math.max(0, utimeToMs(spec.defermentEndTime) - clock.now()))
+        this.queue.add(imageId, clock.monotonic() + deferredMs(spec, clock.now()))
       }
     } catch (error) {
       if (isCancelled(error) || isErrno(error, EBLOCKLISTED)) throw error
