@@ -137,9 +137,18 @@ class Life {
   /** Mirroring is given up, and begun again: the replica goes, and a new one is made. */
   private async startAnew(): Promise<void> {
     const { primary, name } = this
-    if (this.forced || !(await this.attempt('disable', this.operator(primary).disable(name)))) return
+    if (this.forced || !(await this.isFollowed()) || !(await this.attempt('disable', this.operator(primary).disable(name)))) return
     await this.scene.world.run(this.random.between(0, 20_000))
     await this.insist('enable', () => this.operator(primary).enable(name, this.mode), primary)
+  }
+
+  /** The other site's daemon deletes an image only once it knows whose replica it is: before, it is the operator's to delete. */
+  private async isFollowed(): Promise<boolean> {
+    const other = this.scene.world.other(this.primary)
+    const id = await findImage(other, await this.nameAt(other))
+    if (id === undefined) return true
+    const { promotion } = await loadMirrorInfo(other.io, id).catch(() => ({ promotion: { state: 'unknown' } }))
+    return promotion.state === 'non-primary'
   }
 
   /** In the middle of a command that may be given again. */
@@ -193,7 +202,7 @@ class Life {
     // one that was begun has to be brought to its end: the image follows nobody from then on
     if (!(await this.attempt('force-promote', this.operator(other).promote(name, true)))) {
       const { promotion } = await loadMirrorInfo(other.io, id)
-      if (promotion.state !== 'orphan') return
+      if (promotion.state === 'primary' || promotion.primaryMirrorUuid !== '') return
       await this.insist('force-promote', () => this.operator(other).promote(name, true), other)
     }
     this.forced = true

@@ -21,6 +21,8 @@ const PAUSE_MS = 60
 /** How long everything may take to come to rest when nothing goes wrong any more, in simulated time. */
 const CONVERGENCE_MS = 600_000
 const LOOK_EVERY_MS = 1_000
+/** How long a daemon may take to stop: it waits for what its own cluster has not answered yet, which may be late. */
+const STOP_MS = 60_000
 
 /** The usual cast: two sites, a daemon and an operator at each, the invariants watching. */
 export class Scene {
@@ -67,7 +69,7 @@ export class Scene {
   }
 
   async stopDaemons(): Promise<void> {
-    await this.world.finish('stop the daemons', () => Promise.all([this.daemons.a.stop(), this.daemons.b.stop()]), 30_000)
+    await this.world.finish('stop the daemons', () => Promise.all([this.daemons.a.stop(), this.daemons.b.stop()]), STOP_MS)
   }
 
   /** A mirrored image at site A. Resolves with its id. */
