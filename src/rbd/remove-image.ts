@@ -62,6 +62,7 @@ async function empty(image: Image, options: RemoveOptions): Promise<void> {
   if (image.usesLock && (await image.lock!.acquire({ signal })) !== 'acquired') throw operationError(image, Errno.EBUSY, 'remove image in use')
   if (image.header.migrating) throw operationError(image, Errno.EBUSY, 'remove image under migration')
   if (await isWatched(image)) throw operationError(image, Errno.EBUSY, 'remove image with watchers')
+  const reach = Math.max(...image.header.snapshots.map(({ size }) => size), 0)
   await removeSnapshots(image, options)
   if (image.header.snapshots.length > 0) throw operationError(image, Errno.ENOTEMPTY, 'remove image with snapshots')
   await image.operations.run('header', async () => {
@@ -70,6 +71,7 @@ async function empty(image: Image, options: RemoveOptions): Promise<void> {
       data: image.data(),
       header,
       objectMap,
+      reach,
       concurrency: image.numericOption('rbd_concurrent_management_ops', 10),
       onProgress: options.onProgress,
       signal,

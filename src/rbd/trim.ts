@@ -16,6 +16,8 @@ export interface TrimOptions {
   data: IoCtx
   header: ImageHeader
   objectMap: ObjectMap | undefined
+  /** bytes: how far data may reach where that is further than the header tells; an object map tells it by itself */
+  reach?: number | undefined
   /** objects at a time (rbd_concurrent_management_ops) */
   concurrency: number
   onProgress?: ((removed: number, total: number) => void) | undefined
@@ -27,23 +29,25 @@ export interface TrimOptions {
  * images keep the objects of the last period and lose their parts of it.
  */
 export async function trimData(size: number, options: TrimOptions): Promise<void> {
-  const { data, header, objectMap, concurrency, signal } = options
+  const { data, header, objectMap, concurrency, signal, reach = 0 } = options
   const layout = layoutOf(header)
   const period = layout.objectSize * layout.stripeCount
   const keptPeriods = Math.ceil(size / period)
   const firstRemoved = keptPeriods * layout.stripeCount
-  const objects = objectCount(layout, header.size)
+  // a sync that was cut short may have made the image smaller, and left the data and the map for the end
+  const mapped = objectMap?.states.length ?? 0
+  const objects = Math.max(objectCount(layout, Math.max(header.size, reach)), mapped)
 
   if (firstRemoved < objects) {
     const invalid = (header.flags & FLAG_OBJECT_MAP_INVALID) !== 0n
     const known = invalid ? undefined : objectMap?.states
-    await objectMap?.update(firstRemoved, objects, ObjectState.pending, ObjectState.exists)
+    await objectMap?.update(firstRemoved, mapped, ObjectState.pending, ObjectState.exists)
     await forEachBounded(candidates(firstRemoved, objects, known), concurrency, async (objectNumber) => {
       signal?.throwIfAborted()
       await removeObject(data, dataObjectName(header.objectPrefix, objectNumber))
       options.onProgress?.(objectNumber - firstRemoved + 1, objects - firstRemoved)
     })
-    await objectMap?.update(firstRemoved, objects, ObjectState.nonexistent, ObjectState.pending)
+    await objectMap?.update(firstRemoved, mapped, ObjectState.nonexistent, ObjectState.pending)
   }
 
   const boundaryEnd = Math.min(keptPeriods * period, header.size)

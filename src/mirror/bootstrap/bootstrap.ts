@@ -81,7 +81,8 @@ async function observeLocal(side: LocalSide, globalImageId: string, signal: Abor
   try {
     return await observe('local', side, globalImageId, signal)
   } catch (error) {
-    if (isCancelled(error) || !(await isEntryOfNothing(side.io, imageId, signal))) throw error
+    const cause = error instanceof SyncFailure ? error.cause : error
+    if (!isErrno(cause, Errno.ENOENT) || !(await isEntryOfNothing(side.io, imageId, signal))) throw error
     return 'remains'
   }
 }
