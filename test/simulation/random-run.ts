@@ -198,7 +198,7 @@ class Life {
     const other = scene.world.other(primary)
     const name = await this.nameAt(other)
     const id = await findImage(other, name)
-    if (id === undefined || this.forced) return
+    if (id === undefined || this.forced || !(await this.isReplica(id))) return
     // one that was begun has to be brought to its end: the image follows nobody from then on
     if (!(await this.attempt('force-promote', this.operator(other).promote(name, true)))) {
       const { promotion } = await loadMirrorInfo(other.io, id)
@@ -216,6 +216,14 @@ class Life {
     this.scene.histories.set(name, this.scene.histories.get(this.name)!)
     this.name = name
     this.startUser()
+  }
+
+  /** One that was the replica of what was given up in the meantime is no good to take over. */
+  private async isReplica(id: string): Promise<boolean> {
+    const { primary } = this
+    const original = await findImage(primary, await this.nameAt(primary))
+    const [entry, ownEntry] = [original === undefined ? undefined : await mirrorEntry(primary, original), await mirrorEntry(this.scene.world.other(primary), id)]
+    return entry !== undefined && entry.globalImageId === ownEntry?.globalImageId
   }
 
   private async isPrimary(site: Site): Promise<boolean> {
