@@ -19,6 +19,7 @@ import { journalInitialSync } from './scenarios/journal-initial-sync.ts'
 import { journalLag } from './scenarios/journal-lag.ts'
 import { journalMany } from './scenarios/journal-many.ts'
 import { manyImages } from './scenarios/many-images.ts'
+import { thousandImages } from './scenarios/thousand-images.ts'
 import { table, type Sample, type Side } from './table.ts'
 
 const SCENARIOS: readonly Scenario[] = [
@@ -28,6 +29,7 @@ const SCENARIOS: readonly Scenario[] = [
   failoverQuick,
   failoverStock,
   manyImages,
+  thousandImages,
   journalInitialSync,
   journalCatchUp,
   journalCatchUpLarge,

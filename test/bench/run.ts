@@ -58,9 +58,9 @@ export class BenchRun {
     return this.spec(name)
   }
 
-  startDaemon(): MirrorDaemon {
+  startDaemon(args: readonly string[] = []): MirrorDaemon {
     if (this.daemon?.running) throw new Error('a daemon runs already')
-    this.daemon = MirrorDaemon.start({ kind: this.kind, folder: this.pair.folder, cluster: this.pair.b.name, args: this.parameters.args })
+    this.daemon = MirrorDaemon.start({ kind: this.kind, folder: this.pair.folder, cluster: this.pair.b.name, args: [...this.parameters.args, ...args] })
     return this.daemon
   }
 

@@ -25,6 +25,7 @@ export interface LocalScenario {
 }
 
 export const seconds = (value: number): Metric => ({ value, unit: 's', better: 'lower' })
+export const milliseconds = (value: number): Metric => ({ value, unit: 'ms', better: 'lower' })
 export const throughput = (value: number): Metric => ({ value, unit: 'MiB/s', better: 'higher' })
 export const bytes = (value: number): Metric => ({ value: value / 2 ** 20, unit: 'MiB', better: 'lower' })
 export const percent = (value: number): Metric => ({ value, unit: '%', better: 'lower' })

@@ -152,6 +152,11 @@ export class MirrorDaemon implements AsyncDisposable {
     return Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${this.pid}/status`, 'utf8'))?.[1] ?? 0) * 1024
   }
 
+  /** Resident memory now, bytes. */
+  residentMemory(): number {
+    return Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${this.pid}/status`, 'utf8'))?.[1] ?? 0) * 1024
+  }
+
   /** CPU seconds used so far, user and system. */
   cpuSeconds(): number {
     const stat = readFileSync(`/proc/${this.pid}/stat`, 'utf8')

@@ -63,7 +63,7 @@ export const manyImages: Scenario = {
   },
 }
 
-async function allSynced(run: BenchRun, snapshots: ReadonlyMap<string, bigint>): Promise<number> {
+export async function allSynced(run: BenchRun, snapshots: ReadonlyMap<string, bigint>): Promise<number> {
   const missing = new Map(snapshots)
   await waitFor(
     'all images to be synced',
