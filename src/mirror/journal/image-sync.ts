@@ -3,7 +3,7 @@ import { NO_SNAP, type SnapId } from '../../rados/io-ctx.ts'
 import type { CopyProgress } from '../../rbd/data/copy-engine.ts'
 import { planSteps } from '../../rbd/data/copy-steps.ts'
 import { layoutOf, objectCount } from '../../rbd/data/striping.ts'
-import { findSnapshotByName, findSnapshotToRemove, type ImageSnapshot } from '../../rbd/header.ts'
+import { findSnapshotByName, type ImageSnapshot } from '../../rbd/header.ts'
 import type { Image } from '../../rbd/image.ts'
 import type { MirrorPeerSyncPoint } from '../../rbd/journal/client-data.ts'
 import { changeMetadataHere, listMetadata, metadataChanges } from '../../rbd/operations/metadata.ts'
@@ -26,14 +26,23 @@ export function syncPointPrefix(localMirrorUuid: string): string {
   return `.rbd-mirror.${localMirrorUuid}.`
 }
 
-/** Removes the snapshots of the primary that are noted as sync points, then the notes. */
-export async function removeSyncPoints(remote: Image, client: RemoteClient, signal: AbortSignal): Promise<void> {
-  const header = await remote.refreshIfNeeded()
-  for (const { snapName } of client.meta.syncPoints) {
-    const snapshot = findSnapshotToRemove(header, 'user', snapName)
-    if (snapshot) await removeSnapshot(remote, snapshot.id, { signal })
-  }
+/** Removes our sync points of the primary, then the note of them. */
+export async function removeSyncPoints(remote: Image, localMirrorUuid: string, client: RemoteClient, signal: AbortSignal): Promise<void> {
+  await removeSyncPointSnapshots(remote, localMirrorUuid, signal)
   await client.update({ syncPoints: [] })
+}
+
+/**
+ * All that bear our name: a note is lost where somebody takes us out of the journal's clients while a snapshot is being made. Those whose removal
+ * was cut short are in the snapshot trash.
+ */
+export async function removeSyncPointSnapshots(remote: Image, localMirrorUuid: string, signal: AbortSignal): Promise<void> {
+  const { snapshots } = await remote.refresh()
+  const prefix = syncPointPrefix(localMirrorUuid)
+  for (const { id, name, namespace, childCount } of [...snapshots]) {
+    const ours = namespace.type === 'user' ? name : namespace.type === 'trash' && namespace.originalType === 'user' ? namespace.originalName : ''
+    if (ours.startsWith(prefix) && childCount === 0) await removeSnapshot(remote, id, { signal })
+  }
 }
 
 /**
@@ -76,7 +85,7 @@ export class JournalImageSync {
     // as it is now: changes since the sync point are in the journal, and replaying them ends with the newest
     await describing('failed to copy remote image metadata', () => this.copyMetadata(signal))
     await describing('failed to update client data', () => this.client.update({ state: 'replaying' }))
-    await describing('failed to remove sync point', () => removeSyncPoints(this.remote, this.client, signal))
+    await describing('failed to remove sync point', () => removeSyncPoints(this.remote, this.context.local.mirrorUuid, this.client, signal))
     metrics.observeSync((clock.monotonic() - started) / 1000, bytes)
   }
 

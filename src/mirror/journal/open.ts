@@ -15,7 +15,7 @@ import { journalSplitBrain } from '../split-brain/journal-cause.ts'
 import { decideReplay } from './decide-replay.ts'
 import { EventApplier } from './event-applier.ts'
 import { loadImageSettings } from './image-settings.ts'
-import { JournalImageSync, removeSyncPoints } from './image-sync.ts'
+import { JournalImageSync, removeSyncPoints, removeSyncPointSnapshots } from './image-sync.ts'
 import { readerOf, RemoteClient } from './remote-client.ts'
 import { JournalReplayer, type JournalReplay } from './replayer.ts'
 import { WindowWriter } from './window-writer.ts'
@@ -63,7 +63,7 @@ async function prepare(context: ImageContext, target: JournalTarget, opened: Ope
   let localImageId = target.localImageId
   if (localImageId === undefined) {
     const source = (opened.remote = await openRemote())
-    localImageId = await describing('failed to create local image', () => createLocal(context, source, client))
+    localImageId = await describing('failed to create local image', () => createLocal(context, source, client, signal))
   }
   const id = localImageId
   const policy = replicaPolicy(() => {
@@ -120,7 +120,7 @@ async function prepare(context: ImageContext, target: JournalTarget, opened: Ope
   } else if (client.meta.syncPoints.length > 0) {
     // an earlier run ended between the copy and this
     const image = (opened.remote = await openRemote())
-    await describing('failed to remove sync point', () => removeSyncPoints(image, client, signal))
+    await describing('failed to remove sync point', () => removeSyncPoints(image, context.local.mirrorUuid, client, signal))
     await image.close()
   }
   const replayer = new JournalReplayer(context, {
@@ -139,9 +139,11 @@ async function prepare(context: ImageContext, target: JournalTarget, opened: Ope
  * Makes the local image. The client is registered with its id first, and as syncing: from then on nothing that the copy may miss is trimmed
  * from the remote journal.
  */
-async function createLocal(context: ImageContext, source: Image, client: RemoteClient): Promise<string> {
+async function createLocal(context: ImageContext, source: Image, client: RemoteClient, signal: AbortSignal): Promise<string> {
   const { local, remote, globalImageId, random, log } = context
   const imageId = generateImageId(local.cluster.instanceId, random)
+  // of a copy that came to nothing
+  await removeSyncPointSnapshots(source, local.mirrorUuid, signal)
   await client.startOver(imageId)
   await createLocalImage(context, source, 'journal', {
     imageId,

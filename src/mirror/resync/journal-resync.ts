@@ -2,7 +2,7 @@ import { findClient, registerClient, unregisterClient } from '../../journal/clie
 import type { Image } from '../../rbd/image.ts'
 import type { ImageJournal } from '../../rbd/journal/image-journal.ts'
 import type { ImageContext } from '../image-context.ts'
-import { JournalImageSync, removeSyncPoints } from '../journal/image-sync.ts'
+import { JournalImageSync, removeSyncPointSnapshots } from '../journal/image-sync.ts'
 import type { RemoteClient } from '../journal/remote-client.ts'
 import { describing } from '../snapshot/image-sync.ts'
 import { dropGivenUp, keepGivenUp } from './snapshots.ts'
@@ -48,7 +48,7 @@ export class JournalResync {
       await describing('failed to keep what the resync gives up', () => local.lock!.use(() => keepGivenUp(local)))
     }
     await describing('failed to update client data', async () => {
-      if (client.meta.syncPoints.length > 0) await removeSyncPoints(remote, client, signal)
+      await removeSyncPointSnapshots(remote, context.local.mirrorUuid, signal)
       await client.startOver(local.id)
     })
     await describing('failed to allocate journal tag', () => localJournal.allocateTag({ mirrorUuid: context.remote.mirrorUuid, predecessor: NONE }))
