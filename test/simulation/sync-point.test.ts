@@ -1,0 +1,49 @@
+import { expect, it } from 'vitest'
+import { findImage } from './images.ts'
+import { Scene } from './scene.ts'
+
+/** How long a monitor takes for a snapshot id: the daemon has the lock of the primary image all the while. */
+const SLOW_MS = 3_000
+
+/** Up to the moment in which a daemon that makes its first copy waits for the snapshot to copy. */
+async function untilSyncPoint(scene: Scene): Promise<void> {
+  const { world } = scene
+  const began = new Promise<void>((resolve) => {
+    world.troubles = ({ process, remote }, { method }) => {
+      if (process.role !== 'daemon' || !remote || method !== 'createSelfManagedSnap') return []
+      resolve()
+      return [{ type: 'lateMs', ms: SLOW_MS }]
+    }
+  })
+  scene.startDaemons()
+  await scene.mirrorNew('image', 'journal', 65_536)
+  await world.finish('sync point', () => began)
+}
+
+it('a daemon does no operation of others on its primary, whose journal would not have it', async () => {
+  await Scene.play(5, async (scene) => {
+    const { world, operators } = scene
+    const { a, b } = world.sites
+    await untilSyncPoint(scene)
+    await scene.command('snap create', operators.a.userSnapshot('image', 'meanwhile'))
+    await scene.command('resize', operators.a.resize('image', 81_920))
+    world.troubles = () => []
+    await scene.converge(a, 'image')
+    const replica = (await findImage(b, 'image'))!
+    expect(await b.look(replica, async ({ header }) => header.size)).toBe(81_920)
+    await scene.stopDaemons()
+  })
+})
+
+it('a sync point that was made while mirroring was switched off goes when it is switched on again', async () => {
+  await Scene.play(6, async (scene) => {
+    const { world, operators } = scene
+    await untilSyncPoint(scene)
+    await scene.command('disable', operators.a.disable('image'))
+    await scene.command('enable', operators.a.enable('image', 'journal'))
+    world.troubles = () => []
+    await scene.converge(world.sites.a, 'image')
+    await scene.checkLeftovers()
+    await scene.stopDaemons()
+  })
+})
