@@ -7,6 +7,8 @@ import { LibradosIoCtx } from './io-ctx.ts'
 import { Arena, copyFrom, cString, dictionary, stringAt } from './memory.ts'
 import type { Librados } from './native.ts'
 
+/** Where librados puts an option's value: the same memory for all calls, as options are asked for by the dozen, again and again. */
+let optionValue: Buffer | undefined
 const OPTION_BYTES = 64 * 1024
 const NAME_BYTES = 1024
 const UNREACHABLE = new Set<number>([Errno.ETIMEDOUT, Errno.ENOTCONN, Errno.ESHUTDOWN, Errno.ECANCELED])
@@ -144,7 +146,7 @@ export class LibradosCluster implements Cluster {
 
   option(name: string): string | undefined {
     this.connection.assertOpen('option')
-    const value = Buffer.alloc(OPTION_BYTES)
+    const value = (optionValue ??= Buffer.alloc(OPTION_BYTES))
     return this.api.confGet(this.connection.handle, name, value, value.length) < 0 ? undefined : cString(value)
   }
 
