@@ -47,3 +47,20 @@ it('a sync point that was made while mirroring was switched off goes when it is 
     await scene.stopDaemons()
   })
 })
+
+it('a replica that is promoted by force while its first copy waits for a sync point keeps what its users do', async () => {
+  await Scene.play(7, async (scene) => {
+    const { world, operators } = scene
+    const { b } = world.sites
+    await untilSyncPoint(scene)
+    await scene.command('force-promote', operators.b.promote('image', true))
+    await scene.write(b, 'image', 500)
+    await scene.command('snap create', operators.b.userSnapshot('image', 'mine'))
+    await world.run(SLOW_MS + 10_000)
+    const id = (await findImage(b, 'image'))!
+    const names = await b.look(id, async ({ header }) => header.snapshots.map(({ name }) => name))
+    expect(names).toEqual(['mine'])
+    await scene.write(b, 'image', 300)
+    await scene.stopDaemons()
+  })
+})

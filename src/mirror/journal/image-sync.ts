@@ -78,8 +78,12 @@ export class JournalImageSync {
     const started = clock.monotonic()
     const { point, startsAnew } = await this.syncPoint(signal)
     const snapshot = findSnapshotByName(this.remote.header, 'user', point.snapName)!
+    // the image may have been promoted while the remote was waited for: its snapshots are its users' then
     const prepared = await describing('failed to copy snapshots from remote image', () =>
-      this.options.compares ? this.compareSnapshots(snapshot, point, signal) : this.prepareSnapshots(snapshot, point, startsAnew, signal),
+      this.local.lock!.use(async () => {
+        signal.throwIfAborted()
+        return this.options.compares ? this.compareSnapshots(snapshot, point, signal) : this.prepareSnapshots(snapshot, point, startsAnew, signal)
+      }),
     )
     const bytes = await describing('failed to copy remote image', () => this.copy(snapshot, prepared, signal))
     // as it is now: changes since the sync point are in the journal, and replaying them ends with the newest
