@@ -1,5 +1,6 @@
 import { Cancelled } from '../../../src/base/cancelled.ts'
 import { Crashed } from '../../../src/drivers/faulty/fault-injector.ts'
+import { NotConfirmed } from '../../../src/mirror/confirm-gone.ts'
 import { errnoName, RadosError, type ErrnoName } from '../../../src/rados/errors.ts'
 import type { Logged } from '../world/world.ts'
 
@@ -15,7 +16,8 @@ export function isMistake({ fields }: Logged): boolean {
 function isUnexpected(error: unknown): boolean {
   if (error === undefined) return false
   if (error instanceof RadosError) return !EXPECTED.includes(errnoName(error.errno) as ErrnoName)
-  if (error instanceof Cancelled || error instanceof Crashed) return false
+  // what a daemon decided to leave alone is no mistake
+  if (error instanceof Cancelled || error instanceof Crashed || error instanceof NotConfirmed) return false
   if (error instanceof Error) return error.cause === undefined || isUnexpected(error.cause)
   return typeof error === 'string' && /TypeError|RangeError|assertion|unreachable/.test(error)
 }
