@@ -15,7 +15,8 @@ export function registerBuiltinCommands(registry: AdminRegistry, actions: { reop
   registry.register({ words: ['git_version'], help: 'get git sha1', run: () => ({ git_version: `rbd-mirror ${programVersion}` }) })
   registry.register({ words: ['help'], help: 'list available commands', run: () => registry.help() })
   registry.register({ words: ['get_command_descriptions'], help: 'list available commands', run: () => registry.descriptions() })
-  // Lines are written as they come: there is nothing to flush.
+  // Lines are written as they come, and none are kept besides: there is nothing to flush, and nothing to dump that the file lacks.
+  registry.register({ words: ['log', 'dump'], help: 'dump recent log entries to log file', run: () => ({}) })
   registry.register({ words: ['log', 'flush'], help: 'flush log entries to log file', run: () => ({}) })
   registry.register({
     words: ['log', 'reopen'],

@@ -21,7 +21,7 @@ async function ask(prefix: string, args: object = {}): Promise<unknown> {
 describe('config commands', () => {
   it('get and set', async () => {
     expect(await ask('config get', { var: 'rbd_mirror_journal_poll_age' })).toEqual({ rbd_mirror_journal_poll_age: '5.000000' })
-    expect(await ask('config set', { var: 'rbd-mirror-journal-poll-age', val: ['1.5'] })).toEqual({ success: '' })
+    expect(await ask('config set', { var: 'rbd-mirror-journal-poll-age', val: ['1.5'] })).toEqual({ success: "rbd_mirror_journal_poll_age = '1.5' " })
     expect(options.get('rbd_mirror_journal_poll_age')).toBe(1.5)
     expect(await ask('config unset', { var: 'rbd_mirror_journal_poll_age' })).toEqual({ success: '' })
     expect(options.get('rbd_mirror_journal_poll_age')).toBe(5)

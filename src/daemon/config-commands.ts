@@ -59,7 +59,7 @@ export function registerConfigCommands(commands: AdminCommands, options: Options
         if (error instanceof ConfigError) throw new AdminCommandError(Errno.EINVAL, `error setting '${name}': ${error.message}`)
         throw error
       }
-      return { success: '' }
+      return { success: `${name} = '${definition?.secret ? hidden : value}' ` }
     },
   })
   commands.register({
