@@ -36,7 +36,7 @@ export class Exposition {
   private summaries: PoolSummary[] = []
 
   constructor(private readonly options: ExpositionOptions) {
-    collectDefaultMetrics({ register: this.registry, eventLoopMonitoringPrecision: 100 })
+    collectDefaultMetrics({ register: this.registry, eventLoopMonitoringPrecision: 20 })
     this.registerProcess()
     this.registerImages()
     this.registerPeers()
