@@ -13,8 +13,7 @@ import { describeCeph } from '../support/ceph.ts'
 import { objectKinds } from '../support/class-calls/kinds.ts'
 import { expiringLocks, locks } from '../support/class-calls/locks.ts'
 import type { ObjectKind } from '../support/class-calls/shared.ts'
-import { Comparison, inputOf, Side, type AnyMethod, type Step } from '../support/class-comparison.ts'
-import { SeededRandom } from '../support/seeded-random.ts'
+import { Choices, Comparison, inputOf, Side, type AnyMethod, type Step } from '../support/class-comparison.ts'
 import { emulatorFor } from '../support/emulated.ts'
 import { RbdClient } from '../support/rbd.ts'
 import type { knownClassDivergences } from './known-divergences.ts'
@@ -39,10 +38,10 @@ const methods = [rbd, mirror, poolMethods, lock, journal]
   .flatMap((module): unknown[] => Object.values(module))
   .filter((value): value is AnyMethod => typeof value === 'object' && value !== null && 'definition' in value)
 
-function* randomSteps(kind: ObjectKind, choices: SeededRandom): Iterable<Step> {
+function* randomSteps(kind: ObjectKind, choices: Choices): Iterable<Step> {
   if (choices.chance(0.85)) yield* kind.start?.(choices) ?? []
   for (let left = stepsPerRun; left > 0; left--) {
-    const client = choices.chance(0.7) ? 0 : choices.below(clients)
+    const client = choices.chance(0.7) ? 0 : choices.int(clients)
     const next = () => choices.pick(kind.calls)(choices)
     if (kind.extra && choices.chance(0.15)) yield choices.pick(kind.extra)(choices)
     else if (choices.chance(0.7)) yield { type: 'exec', client, call: next() }
@@ -54,7 +53,7 @@ function* randomSteps(kind: ObjectKind, choices: SeededRandom): Iterable<Step> {
 }
 
 /** Calls of every method with an input that is cut short at any byte, on an object that has something. */
-function* truncatedSteps(kind: ObjectKind, choices: SeededRandom, side: Side): Iterable<Step> {
+function* truncatedSteps(kind: ObjectKind, choices: Choices, side: Side): Iterable<Step> {
   yield* kind.start?.(choices) ?? []
   for (const make of kind.calls) {
     const call = make(choices)
@@ -101,11 +100,11 @@ describeCeph('object classes: emulated and of a real OSD', (pair) => {
   describe.each(objectKinds.map((kind) => ({ kind, name: kind.name })))('$name', ({ kind }) => {
     it('answers and leaves the same after random calls', async () => {
       for (let seed = firstSeed; seed < firstSeed + runs * (kind.weight ?? 1); seed++)
-        await comparison.run(`seed ${seed}`, `${kind.name} ${seed}`, randomSteps(kind, new SeededRandom(seed)), kind.mask)
+        await comparison.run(`seed ${seed}`, `${kind.name} ${seed}`, randomSteps(kind, new Choices(seed)), kind.mask)
     })
 
     it('answers the same to calls that are cut short', async () => {
-      await comparison.run('cut short', `${kind.name} cut`, truncatedSteps(kind, new SeededRandom(firstSeed), comparison.emulated), kind.mask)
+      await comparison.run('cut short', `${kind.name} cut`, truncatedSteps(kind, new Choices(firstSeed), comparison.emulated), kind.mask)
     })
   })
 

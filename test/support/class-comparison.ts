@@ -223,3 +223,41 @@ export class Comparison {
     }
   }
 }
+
+/** Random choices that a seed repeats. */
+export class Choices {
+  private state: number
+
+  constructor(seed: number) {
+    this.state = seed >>> 0
+  }
+
+  /** mulberry32 */
+  next(): number {
+    this.state = (this.state + 0x6d2b79f5) >>> 0
+    let mixed = Math.imul(this.state ^ (this.state >>> 15), this.state | 1)
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
+  }
+
+  /** 0 … `below` - 1 */
+  int(below: number): number {
+    return Math.floor(this.next() * below)
+  }
+
+  pick<T>(values: readonly T[]): T {
+    return values[this.int(values.length)]!
+  }
+
+  chance(probability: number): boolean {
+    return this.next() < probability
+  }
+
+  some<T>(values: readonly T[]): T[] {
+    return values.filter(() => this.chance(0.5))
+  }
+
+  bytes(length: number): Buffer {
+    return Buffer.from(Array.from({ length }, () => this.int(256)))
+  }
+}

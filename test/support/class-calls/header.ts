@@ -3,7 +3,7 @@ import * as mirror from '../../../src/cls/rbd/mirror-client.ts'
 import * as pool from '../../../src/cls/rbd/pool-client.ts'
 import { StoredSnapshot, type ParentImageSpec, type SnapshotInfo, type SnapshotNamespace } from '../../../src/cls/rbd/types.ts'
 import { NO_SNAP } from '../../../src/rados/io-ctx.ts'
-import type { SeededRandom } from '../seeded-random.ts'
+import type { Choices } from '../class-comparison.ts'
 import { type ObjectKind, noneOf, maskTime, maskUuid, call, masked, exec } from './shared.ts'
 
 /* An image's header. */
@@ -25,7 +25,7 @@ const children = [
 ]
 const peerUuids = ['peer-1', 'peer-2']
 
-function snapshotNamespace(choices: SeededRandom): SnapshotNamespace {
+function snapshotNamespace(choices: Choices): SnapshotNamespace {
   const mirrorNamespace = (): SnapshotNamespace => ({
     type: 'mirror',
     state: choices.pick(['primary', 'primary-demoted', 'non-primary', 'non-primary-demoted'] as const),
@@ -33,7 +33,7 @@ function snapshotNamespace(choices: SeededRandom): SnapshotNamespace {
     mirrorPeerUuids: new Set(choices.some([...peerUuids].reverse())),
     primaryMirrorUuid: choices.pick(['', 'primary']),
     primarySnapId: choices.pick([NO_SNAP, 4n]),
-    lastCopiedObjectNumber: choices.below(5),
+    lastCopiedObjectNumber: choices.int(5),
     snapSeqs: new Map(choices.some([[200n, 5n] as const, [3n, 4n] as const])),
   })
   return choices.pick<() => SnapshotNamespace>([
@@ -55,7 +55,7 @@ const maskSnapshot = (info: SnapshotInfo): SnapshotInfo => ({
   timestamp: maskTime(info.timestamp),
 })
 
-const createImage = (choices: SeededRandom) =>
+const createImage = (choices: Choices) =>
   call(rbd.create, {
     size: choices.pick([0, 1000, 1 << 30]),
     order: choices.pick([12, 22]),
@@ -69,7 +69,7 @@ export const header: ObjectKind = {
   weight: 6,
   start: (choices) => [
     exec(createImage(choices)),
-    ...[1n, 2n, 3n].slice(choices.below(3)).map((snapId) =>
+    ...[1n, 2n, 3n].slice(choices.int(3)).map((snapId) =>
       exec(call(rbd.snapshotAdd, { name: `s${snapId}`, snapId, namespace: snapshotNamespace(choices) })),
     ),
     ...choices.some(children).map((child) => exec(call(rbd.childAttach, { snapId: 3n, child }))),
@@ -87,7 +87,7 @@ export const header: ObjectKind = {
     (choices) => call(rbd.getSize, { snapId: choices.pick(snapIds) }),
     (choices) => call(rbd.setSize, { size: choices.pick([0, 10, 500, 2 ** 40]) }),
     (choices) => call(rbd.getFeatures, { snapId: choices.pick(snapIds), readOnly: choices.chance(0.5) }),
-    (choices) => call(rbd.setFeatures, { features: BigInt(choices.below(4096)), mask: BigInt(choices.below(4096)) }),
+    (choices) => call(rbd.setFeatures, { features: BigInt(choices.int(4096)), mask: BigInt(choices.int(4096)) }),
     (choices) => call(rbd.setFeatures, { features: choices.pick([0n, 4n, 12n, 28n, 64n, 1n << 20n]), mask: choices.pick([4n, 12n, 24n, 32n, 64n, 1024n, 1n << 20n, 2n]) }),
     () => call(rbd.getAllFeatures, noneOf),
     () => call(rbd.getObjectPrefix, noneOf),
@@ -95,9 +95,9 @@ export const header: ObjectKind = {
     () => call(rbd.getStripeUnitCount, noneOf),
     (choices) => call(rbd.setStripeUnitCount, { stripeUnit: choices.pick([0, 4096, 65536, 3000, 2 ** 23]), stripeCount: choices.pick([0, 1, 5]) }),
     (choices) => call(rbd.getFlags, { snapId: choices.pick(snapIds) }),
-    (choices) => call(rbd.setFlags, { flags: BigInt(choices.below(8)), mask: BigInt(choices.below(8)), snapId: choices.pick(snapIds) }),
+    (choices) => call(rbd.setFlags, { flags: BigInt(choices.int(8)), mask: BigInt(choices.int(8)), snapId: choices.pick(snapIds) }),
     () => call(rbd.opFeaturesGet, noneOf),
-    (choices) => call(rbd.opFeaturesSet, { opFeatures: BigInt(choices.below(16)), mask: BigInt(choices.below(20)) }),
+    (choices) => call(rbd.opFeaturesSet, { opFeatures: BigInt(choices.int(16)), mask: BigInt(choices.int(20)) }),
     () => call(rbd.getCreateTimestamp, noneOf, maskTime),
     () => call(rbd.getAccessTimestamp, noneOf, maskTime),
     () => call(rbd.getModifyTimestamp, noneOf, maskTime),
@@ -108,7 +108,7 @@ export const header: ObjectKind = {
     (choices) => call(rbd.getSnapshotName, { snapId: choices.pick(snapIds) }, maskUuid),
     (choices) => call(rbd.getSnapshotTimestamp, { snapId: choices.pick(snapIds) }, maskTime),
     (choices) => call(rbd.snapshotAdd, { name: choices.pick(snapNames), snapId: choices.pick(snapIds), namespace: snapshotNamespace(choices) }),
-    (choices) => call(rbd.snapshotAdd, { name: choices.pick(snapNames), snapId: BigInt(choices.below(12)), namespace: snapshotNamespace(choices) }),
+    (choices) => call(rbd.snapshotAdd, { name: choices.pick(snapNames), snapId: BigInt(choices.int(12)), namespace: snapshotNamespace(choices) }),
     (choices) => call(rbd.snapshotRemove, { snapId: choices.pick(snapIds) }),
     (choices) => call(rbd.snapshotRename, { snapId: choices.pick(snapIds), name: choices.pick(snapNames) }),
     (choices) => call(rbd.snapshotTrashAdd, { snapId: choices.pick(snapIds) }),
@@ -124,7 +124,7 @@ export const header: ObjectKind = {
     (choices) =>
       call(rbd.parentAttach, { parent: choices.pick(parents), overlap: choices.pick([0, 5, 700, 2 ** 41]), reattach: choices.chance(0.2) }),
     (choices) =>
-      call(rbd.parentAttach, { parent: parents[choices.below(2)]!, overlap: 900, reattach: false }),
+      call(rbd.parentAttach, { parent: parents[choices.int(2)]!, overlap: 900, reattach: false }),
     () => call(rbd.parentDetach, noneOf),
     (choices) => call(rbd.getParent, { snapId: choices.pick(snapIds) }),
     (choices) => call(rbd.setParent, { parent: choices.pick(parents), overlap: choices.pick([0, 5, 700]) }),
@@ -159,7 +159,7 @@ export const header: ObjectKind = {
       call(mirror.mirrorImageSnapshotSetCopyProgress, {
         snapId: choices.pick(snapIds),
         complete: choices.chance(0.5),
-        lastCopiedObjectNumber: choices.below(100),
+        lastCopiedObjectNumber: choices.int(100),
       }),
   ],
   mask(key, value) {

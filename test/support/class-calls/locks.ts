@@ -2,8 +2,7 @@ import * as lock from '../../../src/cls/lock/client.ts'
 import { LockInfo } from '../../../src/cls/lock/types.ts'
 import { zeroTime } from '../../../src/encoding/codec.ts'
 import { ENTITY_TYPE_CLIENT, type EntityName } from '../../../src/encoding/entity.ts'
-import type { Side, Step } from '../class-comparison.ts'
-import type { SeededRandom } from '../seeded-random.ts'
+import type { Choices, Side, Step } from '../class-comparison.ts'
 import { type ObjectKind, noneOf, maskTime, call, masked, exec } from './shared.ts'
 
 /* Locks. */
@@ -12,14 +11,14 @@ const lockNames = ['rbd_lock', 'other', '']
 const cookies = ['auto 1', 'auto 2']
 const lockTypes = ['none', 'exclusive', 'shared', 'shared', 'exclusive-ephemeral'] as const
 const tags = ['', 'internal']
-const locking = (choices: SeededRandom) => ({
+const locking = (choices: Choices) => ({
   name: choices.pick(lockNames),
   type: choices.pick(lockTypes),
   cookie: choices.pick(cookies),
   tag: choices.pick(tags),
 })
-const locker = (choices: SeededRandom) => {
-  const client = choices.below(2)
+const locker = (choices: Choices) => {
+  const client = choices.int(2)
   return (side: Side): EntityName => ({ type: ENTITY_TYPE_CLIENT, num: side.instance(client) })
 }
 const maskLock = (info: LockInfo, side: Side): LockInfo => ({
@@ -32,7 +31,7 @@ const maskLock = (info: LockInfo, side: Side): LockInfo => ({
   })),
 })
 
-const takeLock = (choices: SeededRandom) =>
+const takeLock = (choices: Choices) =>
   call(lock.lock, {
     ...locking(choices),
     description: choices.pick(['', 'text']),

@@ -2,8 +2,7 @@ import * as mirror from '../../../src/cls/rbd/mirror-client.ts'
 import { MirrorImageSiteStatusOnDisk, MirrorPeer, type MirrorImageSiteStatus, type MirrorImageStatus } from '../../../src/cls/rbd/mirror-types.ts'
 import { encode, zeroTime } from '../../../src/encoding/codec.ts'
 import type { EntityInst } from '../../../src/encoding/entity.ts'
-import type { Side, Step } from '../class-comparison.ts'
-import type { SeededRandom } from '../seeded-random.ts'
+import type { Choices, Side, Step } from '../class-comparison.ts'
 import { type ObjectKind, noneOf, maskTime, maskUuid, call, masked, page, exec, images } from './shared.ts'
 
 /* Mirroring: `rbd_mirroring` and `rbd_mirror_leader`. */
@@ -28,7 +27,7 @@ const maskPeer = (peer: MirrorPeer): MirrorPeer => ({ ...peer, uuid: maskUuid(pe
 /** Uuids that a class made up stand elsewhere in the order. */
 const maskPeers = (peers: MirrorPeer[]) => peers.map(maskPeer).sort((a, b) => Buffer.compare(encode(MirrorPeer, a), encode(MirrorPeer, b)))
 
-function peer(choices: SeededRandom): MirrorPeer {
+function peer(choices: Choices): MirrorPeer {
   return {
     uuid: choices.pick(['peer-1', 'peer-2', 'peer-3', 'pool', '']),
     siteName: choices.pick(sites),
@@ -39,7 +38,7 @@ function peer(choices: SeededRandom): MirrorPeer {
   }
 }
 
-const siteStatus = (choices: SeededRandom, mirrorUuid: string): MirrorImageSiteStatus => ({
+const siteStatus = (choices: Choices, mirrorUuid: string): MirrorImageSiteStatus => ({
   mirrorUuid,
   state: choices.pick(states),
   description: choices.pick(['', 'text']),
@@ -47,10 +46,10 @@ const siteStatus = (choices: SeededRandom, mirrorUuid: string): MirrorImageSiteS
   up: true,
 })
 
-const setImage = (choices: SeededRandom, state: 'enabled' | 'disabling' | 'creating' | 'disabled', which = choices.below(4)) =>
+const setImage = (choices: Choices, state: 'enabled' | 'disabling' | 'creating' | 'disabled', which = choices.int(4)) =>
   call(mirror.mirrorImageSet, {
     imageId: images[which]!,
-    image: { globalImageId: globals[choices.chance(0.9) ? which : choices.below(5)]!, state, mode: choices.pick(['journal', 'snapshot'] as const) },
+    image: { globalImageId: globals[choices.chance(0.9) ? which : choices.int(5)]!, state, mode: choices.pick(['journal', 'snapshot'] as const) },
   })
 
 export const mirroring: ObjectKind = {
@@ -85,7 +84,7 @@ export const mirroring: ObjectKind = {
     (choices) => setImage(choices, 'disabling'),
     (choices) => call(mirror.mirrorImageRemove, { imageId: choices.pick(images) }),
     ...[0, 1, 2, 3, 4].map(
-      () => (choices: SeededRandom) =>
+      () => (choices: Choices) =>
         call(mirror.mirrorImageStatusSet, { globalImageId: choices.pick(globals), status: siteStatus(choices, choices.pick(uuids)) }),
     ),
     (choices) => call(mirror.mirrorImageStatusRemove, { globalImageId: choices.pick(globals) }),
@@ -101,8 +100,8 @@ export const mirroring: ObjectKind = {
     (choices) => call(mirror.mirrorImageInstanceList, page(choices, images), maskMap(maskOrigin)),
   ],
   extra: [
-    (choices) => ({ type: 'watch', client: choices.below(2), on: choices.chance(0.6) }),
-    (choices) => ({ type: 'watch', client: choices.below(2), on: choices.chance(0.6) }),
+    (choices) => ({ type: 'watch', client: choices.int(2), on: choices.chance(0.6) }),
+    (choices) => ({ type: 'watch', client: choices.int(2), on: choices.chance(0.6) }),
   ],
   mask(key, value, side) {
     if (key.startsWith('mirror_peer_')) return [maskUuid(key), masked(MirrorPeer, value, maskPeer)]

@@ -1,6 +1,5 @@
 import { decode, encode, zeroTime, type Codec, type Utime } from '../../../src/encoding/codec.ts'
-import type { AnyMethod, Call, MaskValue, Side, Step } from '../class-comparison.ts'
-import type { SeededRandom } from '../seeded-random.ts'
+import type { AnyMethod, Call, Choices, MaskValue, Side, Step } from '../class-comparison.ts'
 
 
 /* Random calls of every method that the project has, by the kind of object they are for. */
@@ -9,9 +8,9 @@ import type { SeededRandom } from '../seeded-random.ts'
 export interface ObjectKind {
   readonly name: string
   /** first steps of most runs, so that the others find something */
-  start?(choices: SeededRandom): Step[]
-  readonly calls: readonly ((choices: SeededRandom) => Call)[]
-  readonly extra?: readonly ((choices: SeededRandom) => Step)[]
+  start?(choices: Choices): Step[]
+  readonly calls: readonly ((choices: Choices) => Call)[]
+  readonly extra?: readonly ((choices: Choices) => Step)[]
   readonly mask?: MaskValue
   /** Kinds with many methods get more runs; 1 if not given. */
   readonly weight?: number
@@ -39,7 +38,7 @@ export function masked<T>(codec: Codec<T>, value: Buffer, change: (decoded: T) =
   return encode(codec, change(decoded))
 }
 
-export const page = (choices: SeededRandom, keys: readonly string[]) => ({
+export const page = (choices: Choices, keys: readonly string[]) => ({
   startAfter: choices.pick(['', '', '', ...keys]),
   max: choices.pick([0, 1, 2, 3, 64, 1024, Number.MAX_SAFE_INTEGER]),
 })
@@ -50,5 +49,5 @@ export const noneOf = undefined as void
 
 export const names = ['one', 'two', 'three', 'ö']
 export const ids = ['1', 'a2', 'zz', 'no valid id', '']
-export const named = (choices: SeededRandom) => ({ name: choices.pick([...names, '']), id: choices.pick(ids) })
+export const named = (choices: Choices) => ({ name: choices.pick([...names, '']), id: choices.pick(ids) })
 export const images = ['id1', 'id2', 'id3', 'id4']

@@ -1,7 +1,7 @@
 import * as rbd from '../../../src/cls/rbd/client.ts'
 import * as pool from '../../../src/cls/rbd/pool-client.ts'
 import { zeroTime } from '../../../src/encoding/codec.ts'
-import type { SeededRandom } from '../seeded-random.ts'
+import type { Choices } from '../class-comparison.ts'
 import { type ObjectKind, call, page, exec, names, ids, named, images } from './shared.ts'
 
 /* A pool's tables: directories, trash, namespaces, metadata, children, groups. */
@@ -41,7 +41,7 @@ export const groupDirectory: ObjectKind = {
 }
 
 const trashStates = ['normal', 'moving', 'removing', 'restoring'] as const
-const addToTrash = (choices: SeededRandom, imageId: string) =>
+const addToTrash = (choices: Choices, imageId: string) =>
   call(pool.trashAdd, {
     imageId,
     spec: {
@@ -62,7 +62,7 @@ export const tables: ObjectKind = {
     (choices) => call(pool.trashList, page(choices, ids)),
     (choices) => call(pool.trashGet, { imageId: choices.pick(ids) }),
     ...[0, 1].map(
-      () => (choices: SeededRandom) =>
+      () => (choices: Choices) =>
         call(pool.trashStateSet, { imageId: choices.pick(ids), state: choices.pick(trashStates), expect: choices.pick(trashStates) }),
     ),
     (choices) => call(pool.namespaceAdd, { name: choices.pick([...names, '']) }),
@@ -78,19 +78,19 @@ export const tables: ObjectKind = {
 export const clonesV1: ObjectKind = {
   name: 'children',
   calls: [0, 1, 2].flatMap(() => [
-    (choices: SeededRandom) =>
+    (choices: Choices) =>
       call(rbd.addChild, { parent: { poolId: choices.pick([3n, 4n]), imageId: 'p', snapId: 9n }, childId: choices.pick(['c', 'b', 'd']) }),
-    (choices: SeededRandom) =>
+    (choices: Choices) =>
       call(rbd.removeChild, { parent: { poolId: choices.pick([3n, 4n]), imageId: 'p', snapId: 9n }, childId: choices.pick(['c', 'b', 'd']) }),
-    (choices: SeededRandom) => call(rbd.getChildren, { poolId: choices.pick([3n, 4n]), imageId: 'p', snapId: 9n }),
+    (choices: Choices) => call(rbd.getChildren, { poolId: choices.pick([3n, 4n]), imageId: 'p', snapId: 9n }),
   ]),
 }
 
 
 // --- groups ---
 
-const groupImage = (choices: SeededRandom) => ({ imageId: choices.pick(images), poolId: choices.pick([1n, 2n, 0x1fn]) })
-const groupSnapshot = (choices: SeededRandom) => ({
+const groupImage = (choices: Choices) => ({ imageId: choices.pick(images), poolId: choices.pick([1n, 2n, 0x1fn]) })
+const groupSnapshot = (choices: Choices) => ({
   id: choices.pick(['s1', 's2', '']),
   name: choices.pick(['n1', 'n2', '']),
   state: choices.pick(['incomplete', 'complete'] as const),
