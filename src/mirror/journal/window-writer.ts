@@ -5,6 +5,7 @@ import type { Throttle } from '../../base/throttle.ts'
 import { Errno, isErrno } from '../../rados/errors.ts'
 import { WriteOperation } from '../../rados/operation.ts'
 import { ObjectState } from '../../rbd/data/object-states.ts'
+import { mayBeErasureCoded, writeInTurns } from '../../rbd/data/write-in-turns.ts'
 import type { ObjectMap } from '../../rbd/data/object-map.ts'
 import type { IoCtx } from '../../rados/io-ctx.ts'
 import { dataObjectName } from '../../rbd/names.ts'
@@ -28,7 +29,7 @@ export interface WindowTarget {
 }
 
 /**
- * Applies windows to a local image's head: one atomic write operation per object. The object map says that an object exists before it is
+ * Applies windows to a local image's head: one atomic write operation per object, but for what may lie in an erasure-coded pool. The object map says that an object exists before it is
  * written, and that it is gone only after it was removed, so that a crash leaves it true or too large. Applying a window again changes nothing.
  */
 export class WindowWriter {
@@ -57,7 +58,7 @@ export class WindowWriter {
     try {
       if (this.target.isBacked?.(number)) await this.writeBacked(number, overlay, io, oid)
       else if (overlay.isZero(objectSize)) await io.remove(oid)
-      else await io.write(oid, operationFor(overlay.segments, objectSize))
+      else await this.put(io, oid, operationFor(overlay.segments, objectSize))
     } catch (error) {
       // nothing to zero or to remove
       if (bytes > 0 || !isErrno(error, Errno.ENOENT)) throw error
@@ -72,7 +73,7 @@ export class WindowWriter {
     try {
       const guarded = emptied ? new WriteOperation().truncate(0) : operationFor(overlay.segments, 2 ** this.target.header.order)
       if (guarded.steps[0]?.type !== 'assertExists') guarded.steps.unshift({ type: 'assertExists' })
-      await io.write(oid, guarded)
+      await this.put(io, oid, guarded)
       return
     } catch (error) {
       if (!isErrno(error, Errno.ENOENT)) throw error
@@ -81,7 +82,11 @@ export class WindowWriter {
     await this.target.copyUp!(number)
     const map = this.target.objectMap
     if (map?.expected(number) === ObjectState.existsClean) await map.mark(number, ObjectState.exists)
-    await io.write(oid, emptied ? new WriteOperation().create(false).truncate(0) : operationFor(overlay.segments, 2 ** this.target.header.order))
+    await this.put(io, oid, emptied ? new WriteOperation().create(false).truncate(0) : operationFor(overlay.segments, 2 ** this.target.header.order))
+  }
+
+  private async put(io: IoCtx, oid: string, operation: WriteOperation): Promise<void> {
+    await (mayBeErasureCoded(this.target.header) ? writeInTurns(io, oid, operation) : io.write(oid, operation))
   }
 
   private async markBefore(objects: ReadonlyMap<number, ObjectOverlay>): Promise<void> {

@@ -15,6 +15,7 @@ import type { ObjectMap } from './object-map.ts'
 import { ObjectState } from './object-states.ts'
 import { layoutOf, objectCount, sameLayout, type Layout } from './striping.ts'
 import { TwoBitVector } from './two-bit-vector.ts'
+import { mayBeErasureCoded } from './write-in-turns.ts'
 
 /** One image of a copy. The io contexts stay the caller's; views that the copy needs are duplicated from them and closed by it. */
 export interface CopySide {
@@ -149,6 +150,7 @@ export async function copyImage(request: CopyRequest): Promise<CopyResult> {
       destinationPrefix: destination.header.objectPrefix,
       objectSize: layout.objectSize,
       hidesParent: destination.header.parent !== undefined,
+      inTurns: mayBeErasureCoded(destination.header),
       isNew,
       expectsData: diff.known,
       leftovers: request.leftovers ?? false,

@@ -11,6 +11,7 @@ import { compareObjects } from './compare-objects.ts'
 import { compareSnapshots } from './compared-snap-set.ts'
 import { changeBetween, cloneAt, type ObjectChange } from './extent-diff.ts'
 import { coalesce, readPieces, writeParts, writeWhole, type ObjectWrite, type ReadPart } from './object-writes.ts'
+import { writeInTurns } from './write-in-turns.ts'
 
 /** One step of the copy, with its views of both images. */
 export interface StepViews {
@@ -35,6 +36,8 @@ export interface CopierOptions {
   objectSize: number
   /** Objects of the destination hide data of a parent: an empty one is not the same as none. */
   hidesParent: boolean
+  /** What cuts objects off goes before what is written to them, see `writeInTurns`. */
+  inTurns: boolean
   /** Objects that are to be copied are known to exist, not only looked for. */
   expectsData: boolean
   /** Whether the object is known not to have existed at `fromSnap`. */
@@ -310,7 +313,8 @@ export class ObjectCopier {
     }
     assert(write.operation.steps.length > 0, 'a write has steps')
     // without the signal: nothing of this copy may reach the image after it has ended
-    await to.write(dataObjectName(this.options.destinationPrefix, object), write.operation)
+    const oid = dataObjectName(this.options.destinationPrefix, object)
+    await (this.options.inTurns ? writeInTurns(to, oid, write.operation) : to.write(oid, write.operation))
     result.bytesWritten += write.bytes
     return true
   }
