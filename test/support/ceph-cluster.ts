@@ -5,7 +5,7 @@ import { askAdminSocket } from './admin-socket.ts'
 import { cephConf, cephxSecret, keyring, PORTS_PER_CLUSTER, type CephUser, type ObjectStore } from './ceph-conf.ts'
 import { ClusterProcess } from './cluster-process.ts'
 import { freePorts } from './ports.ts'
-import { run, tryRun, type RunOptions, type RunResult } from './run.ts'
+import { run, runAgain, tryRun, type RunOptions, type RunResult } from './run.ts'
 import { waitFor } from './wait.ts'
 
 export interface CephClusterOptions {
@@ -256,6 +256,11 @@ export class CephCluster {
     return JSON.parse(await this.rbd(...args, '--format', 'json')) as T
   }
 
+  /** `rbd …` that may be repeated (see `runAgain`); its standard output. */
+  rbdAgain(args: readonly string[], options?: RunOptions): Promise<string> {
+    return runAgain(['rbd', '-c', this.conf, ...args], options)
+  }
+
   /** `rbd …`, whatever its exit status. */
   tryRbd(args: readonly string[], options?: RunOptions): Promise<RunResult> {
     return tryRun(['rbd', '-c', this.conf, ...args], options)
@@ -266,12 +271,12 @@ export class CephCluster {
   }
 
   async createPool(name: string): Promise<void> {
-    await this.ceph('osd', 'pool', 'create', name, '8')
-    await this.rbd('pool', 'init', name)
+    await runAgain(['ceph', '-c', this.conf, 'osd', 'pool', 'create', name, '8'])
+    await runAgain(['rbd', '-c', this.conf, 'pool', 'init', name])
   }
 
   async deletePool(name: string): Promise<void> {
-    await this.ceph('osd', 'pool', 'delete', name, name, '--yes-i-really-really-mean-it')
+    await runAgain(['ceph', '-c', this.conf, 'osd', 'pool', 'delete', name, name, '--yes-i-really-really-mean-it'])
   }
 
   /** Counters of the OSD's `perf dump`, e.g. `osd.op_in_bytes`. */

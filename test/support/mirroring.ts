@@ -13,13 +13,12 @@ export async function mirrorPool(
   options: { mode?: MirrorMode; direction?: Direction } = {},
 ): Promise<void> {
   const { mode = 'image', direction = 'rx-tx' } = options
-  await Promise.all([primary, secondary].map((cluster) => cluster.rbd('mirror', 'pool', 'enable', pool, mode)))
-  const token = await primary.rbd('mirror', 'pool', 'peer', 'bootstrap', 'create', '--site-name', primary.name, pool)
-  const imported = await secondary.tryRbd(
+  await Promise.all([primary, secondary].map((cluster) => cluster.rbdAgain(['mirror', 'pool', 'enable', pool, mode])))
+  const token = await primary.rbdAgain(['mirror', 'pool', 'peer', 'bootstrap', 'create', '--site-name', primary.name, pool])
+  await secondary.rbdAgain(
     ['mirror', 'pool', 'peer', 'bootstrap', 'import', '--site-name', secondary.name, '--direction', direction, pool, '-'],
     { input: token.trim() },
   )
-  if (imported.code !== 0) throw new Error(`bootstrap import failed: ${imported.stderr}`)
 }
 
 /** Makes a pool of the same name on both clusters and mirrors it. */
