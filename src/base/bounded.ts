@@ -5,8 +5,8 @@
 export async function forEachBounded<T>(items: Iterable<T>, limit: number, task: (item: T) => Promise<void>): Promise<void> {
   const iterator = items[Symbol.iterator]()
   let failure: { error: unknown } | undefined
-  const worker = async (): Promise<void> => {
-    for (let next = iterator.next(); !next.done && !failure; next = iterator.next()) {
+  const worker = async (first: T): Promise<void> => {
+    for (let next: IteratorResult<T> = { done: false, value: first }; !next.done && !failure; next = iterator.next()) {
       try {
         await task(next.value)
       } catch (error) {
@@ -14,6 +14,12 @@ export async function forEachBounded<T>(items: Iterable<T>, limit: number, task:
       }
     }
   }
-  await Promise.all(Array.from({ length: limit }, worker))
+  const workers: Promise<void>[] = []
+  while (workers.length < limit && !failure) {
+    const next = iterator.next()
+    if (next.done) break
+    workers.push(worker(next.value))
+  }
+  await Promise.all(workers)
   if (failure) throw failure.error
 }

@@ -42,23 +42,38 @@ export type Struct<F extends Fields> = {
   [K in keyof F as F[K] extends Reserved ? never : K]: F[K] extends Codec<infer T> ? T : never
 }
 
-function encodeFields(fields: [string, Codec<unknown>][], encoder: Encoder, value: object): void {
-  for (const [name, codec] of fields) codec.encode(encoder, (value as Record<string, unknown>)[name])
+interface Field {
+  readonly name: string
+  readonly codec: Codec<unknown>
+  /** of a field that depends on the struct's version */
+  readonly decodeAt: VersionedField<unknown>['decodeAt'] | undefined
+  readonly isValue: boolean
 }
 
-function decodeFields(fields: [string, Codec<unknown>][], decoder: Decoder, version: number): Record<string, unknown> {
-  const value: Record<string, unknown> = {}
-  for (const [name, codec] of fields) {
-    const { decodeAt } = codec as Partial<VersionedField<unknown>>
+function fieldsOf(definition: Fields): readonly Field[] {
+  return Object.entries(definition).map(([name, codec]) => ({
+    name,
+    codec: codec as Codec<unknown>,
+    decodeAt: (codec as Partial<VersionedField<unknown>>).decodeAt?.bind(codec),
+    isValue: !reservedFields.has(codec),
+  }))
+}
+
+function encodeFields(fields: readonly Field[], encoder: Encoder, value: object): void {
+  for (const { name, codec } of fields) codec.encode(encoder, (value as Record<string, unknown>)[name])
+}
+
+function decodeFields(fields: readonly Field[], decoder: Decoder, version: number, value: Record<string, unknown> = {}): Record<string, unknown> {
+  for (const { name, codec, decodeAt, isValue } of fields) {
     const read = decodeAt ? decodeAt(decoder, version) : codec.decode(decoder)
-    if (!reservedFields.has(codec)) value[name] = read
+    if (isValue) value[name] = read
   }
   return value
 }
 
 /** Fields one after the other, in the order of the object's keys, with nothing around them. */
 export function fields<const F extends Fields>(definition: F): Codec<Struct<F>> {
-  const all = Object.entries(definition)
+  const all = fieldsOf(definition)
   return {
     encode: (encoder, value) => encodeFields(all, encoder, value),
     decode: (decoder) => decodeFields(all, decoder, Infinity) as Struct<F>,
@@ -70,7 +85,7 @@ export function fields<const F extends Fields>(definition: F): Codec<Struct<F>> 
  * fields after the last one known are skipped.
  */
 export function struct<const F extends Fields>(header: { version: number; compat: number }, definition: F): Codec<Struct<F>> {
-  const all = Object.entries(definition)
+  const all = fieldsOf(definition)
   return {
     encode: (encoder, value) => encoder.versioned(header.version, header.compat, () => encodeFields(all, encoder, value)),
     decode: (decoder) => decoder.versioned(header.version, (version) => decodeFields(all, decoder, version) as Struct<F>),
@@ -104,7 +119,7 @@ export type Variant<V extends Variants> =
  */
 export function variant<const V extends Variants>(tag: Codec<number>, variants: V): VersionedField<Variant<V>> {
   const newest = Infinity
-  const byTag = new Map(Object.entries(variants).map(([type, [number, definition]]) => [number, { type, fields: Object.entries(definition) }]))
+  const byTag = new Map(Object.entries(variants).map(([type, [number, definition]]) => [number, { type, fields: fieldsOf(definition) }]))
   return {
     encode(encoder, value) {
       if (value.type === 'unknown') {
@@ -124,7 +139,7 @@ export function variant<const V extends Variants>(tag: Codec<number>, variants: 
       const number = tag.decode(decoder)
       const known = byTag.get(number)
       if (!known) return { type: 'unknown', tag: number, raw: decoder.rest() } satisfies UnknownVariant
-      return { type: known.type, ...decodeFields(known.fields, decoder, version) } as Variant<V>
+      return decodeFields(known.fields, decoder, version, { type: known.type }) as Variant<V>
     },
   }
 }

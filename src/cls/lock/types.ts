@@ -50,7 +50,11 @@ export const LockInfo: Codec<LockInfo> = {
   decode: (decoder) =>
     decoder.versioned(1, () => {
       const lockers: Locker[] = []
-      for (let left = decoder.count(); left > 0; left--) lockers.push({ ...LockerId.decode(decoder), ...LockerInfo.decode(decoder) })
+      for (let left = decoder.count(); left > 0; left--) {
+        const { locker, cookie } = LockerId.decode(decoder)
+        const { expiration, addr, description } = LockerInfo.decode(decoder)
+        lockers.push({ locker, cookie, expiration, addr, description })
+      }
       return { lockers, type: LockType.decode(decoder), tag: decoder.string() }
     }),
 }

@@ -1,6 +1,6 @@
 import { findLocker } from '../../../src/rbd/managed-lock.ts'
 import { loadMirrorInfo } from '../../../src/rbd/mirror/mirror-info.ts'
-import { headerName } from '../../../src/rbd/names.ts'
+import { headerName, RBD_MIRRORING } from '../../../src/rbd/names.ts'
 import type { AppliedChange } from '../world/observed-engine.ts'
 import type { Connection } from '../world/process.ts'
 import type { Site } from '../world/site.ts'
@@ -18,6 +18,8 @@ interface DataWrite {
  */
 export class DataGuard {
   private readonly writes: DataWrite[] = []
+  /** Writers that were found to be allowed, by site and image, as long as nothing has changed that could forbid it. */
+  private readonly allowed = new Map<string, Connection>()
 
   constructor(private readonly world: World) {
     world.appliedListeners.push((site, change, connection) => this.applied(site, change, connection))
@@ -25,10 +27,15 @@ export class DataGuard {
   }
 
   private applied(site: Site, { oid, changes }: AppliedChange, connection: Connection): void {
+    if (!oid.startsWith('rbd_data.')) {
+      if (oid.startsWith('rbd_header.') || oid === RBD_MIRRORING) this.allowed.clear()
+      return
+    }
     // what the OSDs do when a snapshot is removed gives no new version
-    if (!oid.startsWith('rbd_data.') || !changes.bumpVersion) return
+    if (!changes.bumpVersion) return
     if (connection.remote) this.world.violate(`${connection.process.name} has written ${oid} of its peer ${site.name}`)
     const imageId = oid.split('.')[1]!
+    if (this.allowed.get(`${site.name}/${imageId}`) === connection) return
     this.writes.push({ site, connection, imageId, oid })
   }
 
@@ -40,6 +47,7 @@ export class DataGuard {
       if (owner !== connection) {
         this.world.violate(`${process.name} has written ${oid} of ${site.name} while the image's lock was ${owner ? `${owner.process.name}'s` : 'free'}`)
       }
+      this.allowed.set(`${site.name}/${imageId}`, connection)
       if (process.role !== 'daemon') continue
       const { image, promotion } = await loadMirrorInfo(site.io, imageId).catch(() => ({ image: { mode: undefined }, promotion: { state: undefined } }))
       if (image.mode === 'snapshot' && promotion.state === 'primary') this.world.violate(`${process.name} has written ${oid} of ${site.name}, which is primary`)

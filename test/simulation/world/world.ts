@@ -32,6 +32,9 @@ export interface Logged {
   readonly at: number
 }
 
+/** Characters of what has happened. */
+const HASHED_AT_ONCE = 16_384
+
 const classes = new ClassRegistry([...rbdMethods, ...lockMethods, ...journalMethods])
 
 /** Something that is not as it has to be. */
@@ -61,9 +64,11 @@ export class World implements ProcessWorld {
   /** done whenever nothing can run, before time goes on */
   readonly quietListeners: (() => Promise<void> | undefined)[] = []
   private readonly hash: Hash = createHash('sha256')
+  private unhashed = ''
   /** the last of what happened, for who looks for the reason */
   readonly trail: string[] = []
   private violation: Error | undefined
+  private readonly stackTraceLimit = Error.stackTraceLimit
   private readonly onRejection = (error: unknown) => void (this.violation ??= error instanceof Error ? error : new Error(String(error)))
 
   constructor(
@@ -73,6 +78,8 @@ export class World implements ProcessWorld {
     this.random = new SeededRandom(seed)
     this.sites = { a: this.site('site-a'), b: this.site('site-b') }
     process.on('unhandledRejection', this.onRejection)
+    // errors are answers here, thousands of them: where they were made is asked for only by who looks for a reason
+    if (!verbose) Error.stackTraceLimit = 0
   }
 
   private site(name: string): Site {
@@ -152,12 +159,19 @@ export class World implements ProcessWorld {
 
   private note(what: string): void {
     const line = `${this.clock.monotonic().toFixed(3)} ${what}`
-    this.hash.update(line)
+    this.unhashed += line
+    if (this.unhashed.length > HASHED_AT_ONCE) this.hashNotes()
     if (this.verbose) this.trail.push(line)
+  }
+
+  private hashNotes(): void {
+    this.hash.update(this.unhashed)
+    this.unhashed = ''
   }
 
   /** Of everything that has happened, in its order. */
   get trace(): string {
+    this.hashNotes()
     return this.hash.copy().digest('hex')
   }
 
@@ -196,6 +210,7 @@ export class World implements ProcessWorld {
   }
 
   end(): void {
+    Error.stackTraceLimit = this.stackTraceLimit
     process.off('unhandledRejection', this.onRejection)
   }
 }
