@@ -8,6 +8,7 @@ import { findSnapshotByName } from '../../src/rbd/header.ts'
 import { Image, type ImageOptions } from '../../src/rbd/image.ts'
 import { keepingLockPolicy } from '../../src/rbd/lock-policy.ts'
 import { demoteImage } from '../../src/rbd/mirror/demote-image.ts'
+import { findMirrorImage } from '../../src/rbd/mirror/image-entry.ts'
 import { disableImage } from '../../src/rbd/mirror/disable-image.ts'
 import { enableImage } from '../../src/rbd/mirror/enable-image.ts'
 import { journalOptionsOf } from '../../src/rbd/mirror/journal-switch.ts'
@@ -148,9 +149,18 @@ export class Operator {
     return this.onImage('rename', name, (image) => renameImage(image, to), { journaled: true })
   }
 
+  /** As `rbd rm` does: out of mirroring first. */
   remove(name: string): Command {
     return this.command('remove', async ({ io, options }) => {
       const id = await dirGetId.call(io, RBD_DIRECTORY, { name })
+      if (await findMirrorImage(io, id)) {
+        const image = await Image.open(io, { id }, { ...options, access: 'write' })
+        try {
+          await disableImage(image, false)
+        } finally {
+          await image.close()
+        }
+      }
       const remove = (imageId: string) => removeJournal(journalOptionsOf({ io, id: imageId, options }))
       await removeImage(io, id, { ...options, snapshots: 'mirror', removeJournal: remove })
     })

@@ -32,6 +32,7 @@ class Life {
   private name = NAME
   private readonly snapshots: string[] = []
   private snapshotCount = 0
+  private imageCount = 0
   private size = SIZES[0]!
   readonly said: string[] = []
 
@@ -75,6 +76,10 @@ class Life {
       await scene.world.run(10_000)
       await scene.converge(primary, this.name)
     }
+    await scene.until('one image on either site', async () => {
+      const counts = await Promise.all([primary, replica].map(async (site) => (await listImages(site.io)).size))
+      return counts.every((count) => count === 1)
+    })
     await scene.checkLeftovers()
   }
 
@@ -125,6 +130,8 @@ class Life {
     if (draw < 0.88) return this.killUser()
     if (draw < 0.92) return this.killOperator()
     if (draw < 0.94) return this.startAnew()
+    if (draw < 0.97) return this.rename()
+    return this.replace()
   }
 
   private async killUser(): Promise<void> {
@@ -140,6 +147,34 @@ class Life {
     if (this.forced || !(await this.isFollowed()) || !(await this.attempt('disable', this.operator(primary).disable(name)))) return
     await this.scene.world.run(this.random.between(0, 20_000))
     await this.insist('enable', () => this.operator(primary).enable(name, this.mode), primary)
+  }
+
+  private async rename(): Promise<void> {
+    const to = `${NAME}-${++this.imageCount}`
+    if (await this.attempt('rename', this.operator(this.primary).rename(this.name, to))) this.goBy(to)
+  }
+
+  private goBy(name: string): void {
+    const { histories } = this.scene
+    histories.set(name, histories.get(this.name)!)
+    this.name = name
+  }
+
+  /** The image is removed, and another one made at once, or soon, under the same name. */
+  private async replace(): Promise<void> {
+    const { scene, primary, name, random } = this
+    if (this.forced || !(await this.isFollowed())) return
+    await this.stopUser()
+    const operator = this.operator(primary)
+    const userSnapshots = await primary.look((await findImage(primary, name))!, ({ header }) =>
+      Promise.resolve(header.snapshots.filter(({ namespace }) => namespace.type === 'user').map((snapshot) => snapshot.name)),
+    )
+    for (const snapshot of userSnapshots) await this.insist('snap rm', () => operator.removeUserSnapshot(name, snapshot))
+    this.snapshots.length = 0
+    await this.insist('remove', () => operator.remove(name))
+    if (random.chance(0.5)) await scene.world.run(random.between(0, 20_000))
+    await scene.mirrorNew(name, this.mode, this.size, operator)
+    this.startUser()
   }
 
   /** The other site's daemon deletes an image only once it knows whose replica it is: before, it is the operator's to delete. */
@@ -213,8 +248,7 @@ class Life {
     }
     await this.stopUser()
     this.primary = other
-    this.scene.histories.set(name, this.scene.histories.get(this.name)!)
-    this.name = name
+    this.goBy(name)
     this.startUser()
   }
 
@@ -250,11 +284,11 @@ class Life {
     if (!(await this.attempt(what, command))) throw new Violation(`${what} failed when nothing went wrong any more: ${this.said.at(-1)}`)
   }
 
-  /** Until it is done, or the time is over. */
-  private async insist(what: string, command: () => Command, site: Site): Promise<void> {
+  /** Until it is done (a promotion: until that site is primary), or the time is over. */
+  private async insist(what: string, command: () => Command, promoted?: Site): Promise<void> {
     for (let tries = 0; tries < 20; tries++) {
       if (await this.attempt(what, command())) return
-      if (await this.isPrimary(site)) return
+      if (promoted && (await this.isPrimary(promoted))) return
       await this.scene.world.run(10_000)
     }
     throw new Violation(`${what} fails again and again: ${this.said.at(-1)}`)

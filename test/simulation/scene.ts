@@ -72,12 +72,11 @@ export class Scene {
     await this.world.finish('stop the daemons', () => Promise.all([this.daemons.a.stop(), this.daemons.b.stop()]), STOP_MS)
   }
 
-  /** A mirrored image at site A. Resolves with its id. */
-  async mirrorNew(name: string, mode: MirrorImageMode, size: number): Promise<string> {
-    const { a } = this.operators
+  /** A mirrored image, at site A if nothing else is said. Resolves with its id. */
+  async mirrorNew(name: string, mode: MirrorImageMode, size: number, operator = this.operators.a): Promise<string> {
     this.histories.set(name, new ImageHistory())
-    const id = await this.command('create', a.create(name, size))
-    await this.command('enable', a.enable(name, mode))
+    const id = await this.command('create', operator.create(name, size))
+    await this.command('enable', operator.enable(name, mode))
     return id
   }
 

@@ -6,13 +6,15 @@ import { layoutOf, objectCount } from '../../rbd/data/striping.ts'
 import { findSnapshotByName, type ImageSnapshot } from '../../rbd/header.ts'
 import type { Image } from '../../rbd/image.ts'
 import type { MirrorPeerSyncPoint } from '../../rbd/journal/client-data.ts'
-import { changeMetadataHere, listMetadata, metadataChanges } from '../../rbd/operations/metadata.ts'
+import { changeMetadataHere, listMetadata } from '../../rbd/operations/metadata.ts'
 import { createSnapshot, createSnapshotHere } from '../../rbd/operations/snapshot-create.ts'
 import { protectSnapshotHere, unprotectSnapshotHere } from '../../rbd/operations/snapshot-edit.ts'
 import { removeSnapshot, removeSnapshotHere } from '../../rbd/operations/snapshot-remove.ts'
 import { copyIntoReplica, type Comparison } from '../copy-into-replica.ts'
 import type { ImageContext } from '../image-context.ts'
 import { planKeptSnapshots } from '../resync/snapshots.ts'
+import { applySettings } from '../snapshot/apply-image-state.ts'
+import { planSettings, type Settings } from '../snapshot/apply-plan.ts'
 import type { SnapshotChanges } from '../snapshot/snapshot-map.ts'
 import { describing } from '../snapshot/image-sync.ts'
 import { setHeadSize } from '../snapshot/sync-snapshots.ts'
@@ -87,7 +89,7 @@ export class JournalImageSync {
     )
     const bytes = await describing('failed to copy remote image', () => this.copy(snapshot, prepared, signal))
     // as it is now: changes since the sync point are in the journal, and replaying them ends with the newest
-    await describing('failed to copy remote image metadata', () => this.copyMetadata(signal))
+    await describing('failed to copy remote image metadata', () => this.copySettings(signal))
     await describing('failed to update client data', () => this.client.update({ state: 'replaying' }))
     await describing('failed to remove sync point', () => removeSyncPoints(this.remote, this.context.local.mirrorUuid, this.client, signal))
     metrics.observeSync((clock.monotonic() - started) / 1000, bytes)
@@ -192,10 +194,12 @@ export class JournalImageSync {
     }
   }
 
-  private async copyMetadata(signal: AbortSignal): Promise<void> {
-    const { local, remote } = this
-    const [have, wanted] = await Promise.all([listMetadata(local.io, local.id, signal), listMetadata(remote.io, remote.id, signal)])
-    await local.lock!.use(() => changeMetadataHere(local, metadataChanges(have, wanted)))
+  /** A new image has its name and features from when it was made; one that is compared may be called anything. */
+  private async copySettings(signal: AbortSignal): Promise<void> {
+    const { local, remote, options } = this
+    const [have, wanted] = await Promise.all([settingsOf(local, signal), settingsOf(remote, signal)])
+    const changes = planSettings(have, wanted)
+    await local.lock!.use(() => (options.compares ? applySettings(local, changes) : changeMetadataHere(local, changes.metadata)))
   }
 
   private advance({ objects, totalObjects }: CopyProgress): void {
@@ -223,6 +227,11 @@ export class JournalImageSync {
   private report(description: string): void {
     this.context.report({ type: 'syncing', description: `bootstrapping, IMAGE_SYNC/${description}` })
   }
+}
+
+async function settingsOf(image: Image, signal: AbortSignal): Promise<Settings> {
+  const [{ name, features }, metadata] = await Promise.all([image.refresh(), listMetadata(image.io, image.id, signal)])
+  return { name, features, metadata }
 }
 
 interface Prepared {

@@ -9,7 +9,7 @@ import { changeMetadataHere, listMetadata } from '../../rbd/operations/metadata.
 import { renameImageHere } from '../../rbd/operations/rename-image.ts'
 import { protectSnapshotHere, renameSnapshotHere, setSnapshotLimit, unprotectSnapshotHere } from '../../rbd/operations/snapshot-edit.ts'
 import { removeSnapshotHere } from '../../rbd/operations/snapshot-remove.ts'
-import { orderRenames, planImageState, type ImageStateChanges } from './apply-plan.ts'
+import { orderRenames, planImageState, type ImageStateChanges, type SettingsChanges } from './apply-plan.ts'
 
 /**
  * Brings everything but the data of the local image to the state that came with the remote snapshot: name, features, metadata, user
@@ -27,9 +27,7 @@ export async function applyImageState(
     snapshotGetLimit.call(local.io, local.headerOid),
   ])
   const changes = planImageState({ header, metadata, snapLimit }, state, remoteIdOf)
-  if (changes.rename !== undefined) await renameImageHere(local, changes.rename)
-  await applyFeatures(local, changes, journal)
-  await changeMetadataHere(local, changes.metadata)
+  await applySettings(local, changes, journal)
   for (const id of changes.unprotect) await unprotectSnapshotHere(local, id)
   for (const id of changes.remove) await removeSnapshotHere(local, id)
   for (const id of changes.protect) await protectSnapshotHere(local, id)
@@ -37,6 +35,13 @@ export async function applyImageState(
   for (const { id, name } of orderRenames(changes.renameSnapshots, names)) await renameSnapshotHere(local, id, name)
   if (changes.snapLimit !== undefined) await applySnapshotLimit(local, changes.snapLimit)
   return changes
+}
+
+/** The same for name, features and metadata alone. */
+export async function applySettings(local: Image, changes: SettingsChanges, journal?: JournalSwitch): Promise<void> {
+  if (changes.rename !== undefined) await renameImageHere(local, changes.rename)
+  await applyFeatures(local, changes, journal)
+  await changeMetadataHere(local, changes.metadata)
 }
 
 /** Below the number of snapshots that there are, mirror-snapshots included, a limit is refused: it waits for the next sync then. */
@@ -50,7 +55,7 @@ async function applySnapshotLimit(local: Image, limit: bigint): Promise<void> {
 }
 
 /** What can't be switched on a living image is as it was made, on both sides. */
-async function applyFeatures(local: Image, { disableFeatures, enableFeatures }: ImageStateChanges, journal: JournalSwitch | undefined): Promise<void> {
+async function applyFeatures(local: Image, { disableFeatures, enableFeatures }: SettingsChanges, journal: JournalSwitch | undefined): Promise<void> {
   const possible = journal ? FEATURES_MUTABLE : FEATURES_MUTABLE & ~FEATURE_JOURNALING
   const disable = disableFeatures & (possible | FEATURES_DISABLE_ONLY)
   const enable = enableFeatures & possible

@@ -5,12 +5,16 @@ import { isGivenUp } from '../../rbd/mirror/given-up.ts'
 import type { ImageState } from '../../rbd/mirror/image-state.ts'
 import { metadataChanges, type MetadataChanges } from '../../rbd/operations/metadata.ts'
 
-/** What of an image besides its data differs from the state that came with a mirror-snapshot. */
-export interface ImageStateChanges {
+/** What of two images differs besides their data and snapshots. */
+export interface SettingsChanges {
   rename: string | undefined
   disableFeatures: bigint
   enableFeatures: bigint
   metadata: MetadataChanges
+}
+
+/** What of an image besides its data differs from the state that came with a mirror-snapshot. */
+export interface ImageStateChanges extends SettingsChanges {
   unprotect: SnapId[]
   remove: SnapId[]
   protect: SnapId[]
@@ -31,13 +35,8 @@ export interface LocalImageState {
  */
 export function planImageState(local: LocalImageState, state: ImageState, remoteIdOf: (localId: SnapId) => SnapId | undefined): ImageStateChanges {
   const { header, metadata } = local
-  const have = header.features & ~FEATURES_IMPLICIT_ENABLE
-  const want = state.features & ~FEATURES_IMPLICIT_ENABLE
   const changes: ImageStateChanges = {
-    rename: state.name === header.name ? undefined : state.name,
-    disableFeatures: have & ~want,
-    enableFeatures: want & ~have,
-    metadata: metadataChanges(metadata, state.metadata),
+    ...planSettings({ name: header.name, features: header.features, metadata }, state),
     unprotect: [],
     remove: [],
     protect: [],
@@ -56,6 +55,24 @@ export function planImageState(local: LocalImageState, state: ImageState, remote
     }
   }
   return changes
+}
+
+export interface Settings {
+  name: string
+  features: bigint
+  metadata: ReadonlyMap<string, Buffer>
+}
+
+/** What makes an image with the settings `local` have those of `wanted`. */
+export function planSettings(local: Settings, wanted: Settings): SettingsChanges {
+  const have = local.features & ~FEATURES_IMPLICIT_ENABLE
+  const want = wanted.features & ~FEATURES_IMPLICIT_ENABLE
+  return {
+    rename: wanted.name === local.name ? undefined : wanted.name,
+    disableFeatures: have & ~want,
+    enableFeatures: want & ~have,
+    metadata: metadataChanges(local.metadata, wanted.metadata),
+  }
 }
 
 /**
