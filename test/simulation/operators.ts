@@ -21,6 +21,8 @@ import { renameImage } from '../../src/rbd/operations/rename-image.ts'
 import { resizeImage } from '../../src/rbd/operations/resize.ts'
 import { createSnapshot } from '../../src/rbd/operations/snapshot-create.ts'
 import { removeSnapshot } from '../../src/rbd/operations/snapshot-remove.ts'
+import type { Level } from '../../src/rbd/mirror/schedule/level.ts'
+import { saveSchedule } from '../../src/rbd/mirror/schedule/schedule-store.ts'
 import { removeImage } from '../../src/rbd/remove-image.ts'
 import { removeJournal } from '../../src/journal/journal.ts'
 import { Process } from './world/process.ts'
@@ -147,6 +149,14 @@ export class Operator {
 
   rename(name: string, to: string): Command {
     return this.onImage('rename', name, (image) => renameImage(image, to), { journaled: true })
+  }
+
+  /** Of the pool; undefined takes them away. */
+  schedule(minutes: number | undefined): Command {
+    return this.command('schedule', async ({ io, cluster }) => {
+      const level: Level = { poolId: io.poolId, namespace: undefined, imageId: undefined }
+      await saveSchedule(cluster, level, minutes === undefined ? undefined : [{ interval: minutes, start: undefined }])
+    })
   }
 
   /** As `rbd rm` does: out of mirroring first. */

@@ -23,6 +23,8 @@ const SIZES = [65_536, 57_344, 40_960, 81_920]
 const NAME = 'image'
 /** Simulated time in which things go wrong. */
 const TROUBLED_MS = 120_000
+/** Of the seeds of snapshot mode, those with a schedule. */
+const SCHEDULED = 0.3
 
 /** The life of an image: whatever clients, operators and faults do, in the end both sites have the same. */
 class Life {
@@ -39,6 +41,8 @@ class Life {
   constructor(
     private readonly scene: Scene,
     private readonly mode: MirrorImageMode,
+    /** mirror-snapshots are also made every minute */
+    private readonly scheduled: boolean,
   ) {
     this.random = new SeededRandom(scene.world.seed, 'life')
     this.primary = scene.world.sites.a
@@ -48,6 +52,7 @@ class Life {
     const { scene, random } = this
     const { world } = scene
     scene.startDaemons()
+    if (this.scheduled) await this.schedule(1)
     await scene.mirrorNew(this.name, this.mode, this.size)
     this.startUser()
     const end = world.clock.monotonic() + TROUBLED_MS
@@ -61,6 +66,7 @@ class Life {
   async settle(): Promise<void> {
     const { scene } = this
     await this.stopUser()
+    if (this.scheduled) await this.schedule(undefined)
     const primary = this.primary
     const replica = scene.world.other(primary)
     if (!(await this.isPrimary(primary))) await this.insist('force-promote', () => this.operator(primary).promote(this.name, true), primary)
@@ -81,6 +87,11 @@ class Life {
       return counts.every((count) => count === 1)
     })
     await scene.checkLeftovers()
+  }
+
+  private async schedule(minutes: number | undefined): Promise<void> {
+    const { a, b } = this.scene.operators
+    for (const operator of [a, b]) await this.scene.command('schedule', operator.schedule(minutes))
   }
 
   private forced = false
@@ -308,6 +319,7 @@ export interface Played {
 export async function playSeed({ seed, verbose = false, without = new Set() }: RandomRun): Promise<Played> {
   const choice = new SeededRandom(seed, 'run')
   const mode = choice.pick(['snapshot', 'journal'] as const)
+  const scheduled = mode === 'snapshot' && choice.chance(SCHEDULED)
   let chosen: readonly Nemesis[] = []
   let life: Life | undefined
   try {
@@ -316,7 +328,7 @@ export async function playSeed({ seed, verbose = false, without = new Set() }: R
       async (stage) => {
         const nemeses = new Nemeses(stage.world, [stage.daemons.a, stage.daemons.b], without)
         chosen = [...nemeses.chosen]
-        life = new Life(stage, mode)
+        life = new Life(stage, mode, scheduled)
         await life.live()
         nemeses.stop()
         await life.settle()

@@ -1,4 +1,5 @@
 import { Cancelled } from '../../../src/base/cancelled.ts'
+import type { Clock } from '../../../src/base/clock.ts'
 import { Options } from '../../../src/config/options.ts'
 import { mirrorOptions } from '../../../src/daemon/mirror-options.ts'
 import { bootstrap } from '../../../src/mirror/bootstrap/bootstrap.ts'
@@ -12,6 +13,8 @@ import type { World } from './world.ts'
 
 /** Ceph's defaults */
 const DEFAULTS: MirrorOptions = { ...mirrorOptions(new Options('simulated', 'client.admin')) }
+
+const MINUTE_MS = 60_000
 
 /** A mirroring daemon of one site, started and killed at will. */
 export class Daemon {
@@ -48,6 +51,7 @@ export class Daemon {
         daemonId: this.name,
         hostname: 'simulated',
         adminSocketPath: () => '',
+        everyMinute: (callback) => everyMinute(clock, callback),
       },
       bootstrap,
     )
@@ -69,4 +73,17 @@ export class Daemon {
     this.process?.kill()
     this.process = undefined
   }
+}
+
+/** At full minutes of the process's own clock, until the returned function is called. */
+function everyMinute(clock: Clock, callback: () => void): () => void {
+  let cancel: () => void
+  const next = () => {
+    cancel = clock.setTimer(MINUTE_MS - (clock.now() % MINUTE_MS), () => {
+      callback()
+      next()
+    })
+  }
+  next()
+  return () => cancel()
 }
