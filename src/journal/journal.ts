@@ -3,11 +3,14 @@ import type { Log } from '../base/log.ts'
 import { Notifier } from '../base/notifier.ts'
 import * as cls from '../cls/journal/client.ts'
 import type { Client, ObjectPosition } from '../cls/journal/types.ts'
+import { MalformedInput } from '../encoding/malformed-input.ts'
 import { Errno, isErrno } from '../rados/errors.ts'
 import type { IoCtx } from '../rados/io-ctx.ts'
 import { ReadOperation } from '../rados/operation.ts'
+import type { JournalEntry } from './entry.ts'
 import { JournalMetadata } from './metadata.ts'
 import { journalDataName, journalDataPrefix, journalHeaderName } from './names.ts'
+import { ObjectReader } from './object-reader.ts'
 import { defaultPlayerLimits, JournalPlayer, type PlayerLimits } from './player.ts'
 import { JournalRecorder } from './recorder.ts'
 import { removeSet, trimJournal } from './trimmer.ts'
@@ -69,6 +72,20 @@ export class Journal {
       limits,
     })
     return { player, detach: this.metadata.subscribe(() => changed.wake()) }
+  }
+
+  /** The entries of an object set, in no particular order: without a client's position, and whatever was trimmed before. */
+  async *entriesOfSet(set: number): AsyncGenerator<JournalEntry, undefined, undefined> {
+    const { splayWidth, activeSet } = this.metadata
+    for (let offset = 0; offset < splayWidth; offset++) {
+      const reader = new ObjectReader(set * splayWidth + offset, this.readObject.bind(this), defaultPlayerLimits)
+      while (reader.endSeenAtSet < activeSet && !reader.fault) {
+        await reader.fetch(activeSet)
+        for (let entry; (entry = reader.front); reader.shift()) yield entry
+      }
+      reader.checkTorn()
+      if (reader.fault) throw new MalformedInput(this.metadata.oid, `object ${reader.objectNumber} at byte ${reader.fault.offset}: ${reader.fault.detail}`)
+    }
   }
 
   /** For appending under a tag that was created for it. */

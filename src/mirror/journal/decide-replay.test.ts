@@ -27,7 +27,7 @@ function decide(changes: Partial<Omit<JournalObservation, 'client'>> & { client?
 const end = (type: string) => ({ type: 'end', end: expect.objectContaining({ type }) as unknown })
 
 test('a replica of this remote is replayed', () => {
-  expect(decide()).toEqual({ type: 'replay', markReplaying: false })
+  expect(decide()).toEqual({ type: 'replay', markReplaying: false, readerHasAll: false })
 })
 
 test('a copy that was begun goes on', () => {
@@ -42,7 +42,7 @@ test('a local image that has had a history of its own since its copy was begun i
     { tid: 7n, data: { mirrorUuid: LOCAL_MIRROR_UUID, predecessor: { mirrorUuid: ORPHAN_MIRROR_UUID, commitValid: true, tagTid: 6n, entryTid: 1n } } },
   ]
   const client = { meta: { ...meta, state: 'syncing' as const } }
-  expect(decide({ localTag: numbered(demotedHere), remoteTags, client })).toEqual({ type: 'replay', markReplaying: true })
+  expect(decide({ localTag: numbered(demotedHere), remoteTags, client })).toEqual({ type: 'replay', markReplaying: true, readerHasAll: false })
   expect(decide({ localTag: numbered(demotedHere), remoteTags: remoteTags.slice(1), client })).toEqual(end('splitBrain'))
 })
 

@@ -10,6 +10,8 @@ export interface JournalObservation {
   remoteImageId: string
   /** the local journal's newest tag */
   localTag: NumberedTag
+  /** the newest tags before epochs in which nothing was written here: each tells as well as the newest one what the image holds */
+  earlierTags?: readonly NumberedTag[]
   resyncRequested: boolean
   /** this site's client of the remote journal; new: the journal does not know this site */
   client: { meta: MirrorPeerClientMeta; state: ClientState | undefined; isNew: boolean }
@@ -29,12 +31,15 @@ export type JournalDecision =
   | { type: 'sync' }
   /** The local image is to be compared with the primary; `begun`: an earlier run has prepared it for that */
   | { type: 'resync'; begun: boolean }
-  /** `markReplaying`: the client is still noted as syncing, though the local image has a history of its own since */
-  | { type: 'replay'; markReplaying: boolean }
+  /**
+   * `markReplaying`: the client is still noted as syncing, though the local image has a history of its own since. `readerHasAll`: the remote has all
+   * that is in the local journal, without having replayed it
+   */
+  | { type: 'replay'; markReplaying: boolean; readerHasAll: boolean }
 
 /** Whether and how replay may start (image_replayer/journal/{PrepareReplayRequest,Replayer}.cc, BootstrapRequest.cc). */
 export function decideReplay(observation: JournalObservation): JournalDecision {
-  const { client, localTag, sites, localImageId, remoteImageId, reader, remoteTags, resyncAfterDisconnect } = observation
+  const { client, localTag, sites, localImageId, remoteImageId, reader, remoteTags, earlierTags = [], resyncAfterDisconnect } = observation
   const { mirrorUuid } = localTag.data
   // a promotion goes before a resync that was asked for earlier
   if (mirrorUuid === LOCAL_MIRROR_UUID) return end({ type: 'localPrimary' })
@@ -45,16 +50,19 @@ export function decideReplay(observation: JournalObservation): JournalDecision {
   }
   const syncing = client.meta.state === 'syncing'
   const followsRemote = mirrorUuid === sites.remoteMirrorUuid
+  const isLinked = ({ data }: NumberedTag) => linkTags(data, remoteTags, sites).type === 'linked'
+  let readerHasAll = false
   if (!(syncing && followsRemote)) {
     const link = linkTags(localTag.data, remoteTags, sites)
-    if (link.type === 'splitBrain') {
+    readerHasAll = link.type === 'splitBrain' && earlierTags.some(isLinked)
+    if (link.type === 'splitBrain' && !readerHasAll) {
       if (!followsRemote && remoteTags.at(-1)?.data.mirrorUuid !== LOCAL_MIRROR_UUID) return end({ type: 'remoteNotPrimary' })
       return demotionReplayed(localTag, reader, remoteImageId) ? catchUp(observation) : end(link)
     }
   }
   if (client.isNew) return catchUp(observation)
   if (client.state === 'disconnected') return end({ type: 'disconnected' })
-  return syncing && followsRemote ? { type: 'sync' } : { type: 'replay', markReplaying: syncing }
+  return syncing && followsRemote ? { type: 'sync' } : { type: 'replay', markReplaying: syncing, readerHasAll }
 }
 
 /**

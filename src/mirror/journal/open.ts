@@ -1,9 +1,13 @@
 import { throttledUntil } from '../../base/throttle.ts'
+import type { ObjectPosition } from '../../cls/journal/types.ts'
+import { commitPosition } from '../../journal/clients.ts'
 import { Journal, type JournalOptions } from '../../journal/journal.ts'
-import { Errno } from '../../rados/errors.ts'
+import { getTag } from '../../journal/tags.ts'
+import { Errno, ifThere } from '../../rados/errors.ts'
+import type { IoCtx } from '../../rados/io-ctx.ts'
 import { generateImageId } from '../../rbd/create-image.ts'
 import { Image, type ImageOptions } from '../../rbd/image.ts'
-import { createImageJournal, IMAGE_CLIENT_ID, ImageJournal, loadHistory, loadOwnership } from '../../rbd/journal/image-journal.ts'
+import { createImageJournal, decodeTag, IMAGE_CLIENT_ID, ImageJournal, loadHistory, loadOwnership } from '../../rbd/journal/image-journal.ts'
 import { guestLockPolicy, type LockPolicy } from '../../rbd/lock-policy.ts'
 import { notifyMirroring } from '../../rbd/mirror/mirroring-notify.ts'
 import { createLocalImage } from '../bootstrap/create-local-image.ts'
@@ -12,12 +16,14 @@ import type { BootstrapEnd, ReplayEnd } from '../replayer.ts'
 import { describing } from '../snapshot/image-sync.ts'
 import { JournalResync } from '../resync/journal-resync.ts'
 import { journalSplitBrain } from '../split-brain/journal-cause.ts'
-import { decideReplay } from './decide-replay.ts'
+import { decideReplay, type JournalObservation } from './decide-replay.ts'
+import { findUnwrittenEpochs } from './empty-epochs.ts'
 import { EventApplier } from './event-applier.ts'
 import { loadImageSettings } from './image-settings.ts'
 import { JournalImageSync, removeSyncPoints, removeSyncPointSnapshots } from './image-sync.ts'
 import { readerOf, RemoteClient } from './remote-client.ts'
 import { JournalReplayer, type JournalReplay } from './replayer.ts'
+import { followsDemotion, type NumberedTag } from './tag-chain.ts'
 import { WindowWriter } from './window-writer.ts'
 
 /** What is known of an image when its journals are opened; without a local image it is to be made. */
@@ -83,10 +89,10 @@ async function prepare(context: ImageContext, target: JournalTarget, opened: Ope
   const [local, localJournal] = [await openingImage, await openingJournal]
   const { owner: remoteOwner, tags: remoteTags } = await describing('failed to retrieve remote tag', async () => ({
     owner: await loadOwnership(remote.io, target.remoteImageId),
-    tags: await loadHistory(remote.io, target.remoteImageId, client.isNew ? IMAGE_CLIENT_ID : context.local.mirrorUuid),
+    tags: await loadRemoteTags(remote.io, target.remoteImageId, client.isNew ? IMAGE_CLIENT_ID : context.local.mirrorUuid),
   }))
   const settings = await describing('failed to open local image', () => loadImageSettings(local, context.options))
-  const decision = decideReplay({
+  const observation: JournalObservation = {
     localImageId: id,
     remoteImageId: target.remoteImageId,
     localTag: localJournal.ownership,
@@ -97,7 +103,15 @@ async function prepare(context: ImageContext, target: JournalTarget, opened: Ope
     sites: { localMirrorUuid: context.local.mirrorUuid, remoteMirrorUuid: remote.mirrorUuid },
     resyncAfterDisconnect: settings.resyncAfterDisconnect,
     resyncMode: context.options.resyncMode,
-  })
+  }
+  let decision = decideReplay(observation)
+  if (decision.type === 'end' && (decision.end.type === 'splitBrain' || decision.end.type === 'remoteNotPrimary')) {
+    const unwritten = await describing('error accessing local journal', () => findUnwrittenEpochs(localJournal))
+    decision = decideReplay({ ...observation, earlierTags: unwritten.tags })
+    if (decision.type === 'replay' && decision.readerHasAll) {
+      await describing('error accessing local journal', () => noteReaderHasAll(localJournal, unwritten.committed, observation))
+    }
+  }
   context.log.debug({ decision: decision.type, ...(decision.type === 'end' && { end: decision.end.type }) }, 'journal replay decided')
   if (decision.type === 'end' && decision.end.type === 'splitBrain') {
     const ours = { tags: [localJournal.ownership], committed: localJournal.committed }
@@ -133,6 +147,20 @@ async function prepare(context: ImageContext, target: JournalTarget, opened: Ope
     settings,
   })
   return { type: 'replay', replayer }
+}
+
+/** A promotion's own demotion is asked for as well: the list for a client that has come later leaves it out. */
+async function loadRemoteTags(io: IoCtx, imageId: string, clientId: string): Promise<NumberedTag[]> {
+  const tags = await loadHistory(io, imageId, clientId)
+  const tid = tags[0] && followsDemotion(tags[0].data)
+  const demotion = tid === undefined ? undefined : await ifThere(getTag(io, imageId, tid))
+  return demotion ? [{ tid: demotion.tid, data: decodeTag(demotion) }, ...tags] : tags
+}
+
+/** After the next change of roles the remote must not replay epochs that it never knew, and has moved on from since. */
+async function noteReaderHasAll({ journal }: ImageJournal, committed: readonly ObjectPosition[], { reader, remoteImageId, sites }: JournalObservation): Promise<void> {
+  if (reader?.imageId !== remoteImageId || !reader.replaying) return
+  await commitPosition(journal.metadata, sites.remoteMirrorUuid, committed)
 }
 
 /**

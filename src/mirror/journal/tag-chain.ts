@@ -58,7 +58,7 @@ export function linkTags(local: TagData, remoteTags: readonly NumberedTag[], sit
   let demotion: bigint | undefined
   for (const { tid, data } of remoteTags) {
     if (known.mirrorUuid === sites.remoteMirrorUuid && known.tagTid > tid) continue
-    if (demotion !== undefined && isPromotionAfter(data, demotion)) return { type: 'linked' }
+    if (demotion !== undefined && followsDemotion(data) === demotion) return { type: 'linked' }
     // a promotion has to follow the demotion at once
     demotion = isSameDemotion(local, data, sites) ? tid : undefined
   }
@@ -103,12 +103,39 @@ export function demotionReplayed(local: NumberedTag, reader: Reader | undefined,
   return reader.committedTag !== undefined && reader.committedTag >= local.tid
 }
 
-function isPromotionAfter(remote: TagData, demotion: bigint): boolean {
-  const { mirrorUuid, predecessor } = remote
-  return (
-    mirrorUuid === LOCAL_MIRROR_UUID &&
-    predecessor.mirrorUuid === ORPHAN_MIRROR_UUID &&
-    predecessor.commitValid &&
-    predecessor.tagTid === demotion
-  )
+/** An epoch in which this site was primary and wrote nothing. */
+export interface EmptyEpoch {
+  /** the tag that began it: no entry of this tag or a later one may be anything but a change of owner */
+  promotion: bigint
+  /** the image's newest tag before, a demotion: it still tells all of what the image holds */
+  before: NumberedTag
+}
+
+/**
+ * The epochs at the end of the local journal in which this site was promoted in an orderly way and demoted again without a write, the newest first.
+ * Each demotion says that the promotion's own event was committed last. What was appended and is not committed has to be looked for in the entries.
+ *
+ * @param tags of the local journal, in ascending order, the newest last
+ */
+export function emptyEpochs(tags: readonly NumberedTag[]): EmptyEpoch[] {
+  const epochs: EmptyEpoch[] = []
+  for (let at = tags.length - 1; at >= 0; ) {
+    const { predecessor: last, ...demotion } = tags[at]!.data
+    if (!isDemotionHere({ ...demotion, predecessor: last }) || !last.commitValid || last.entryTid !== 0n) break
+    // who takes the lock begins a tag, whether he writes or not
+    do at--
+    while (at > 0 && tags[at]!.data.mirrorUuid === LOCAL_MIRROR_UUID && tags[at]!.tid > last.tagTid)
+    const [before, promotion] = [tags[at - 1], tags[at]]
+    if (!before || !promotion || promotion.tid !== last.tagTid || promotion.tid !== before.tid + 1n) break
+    if (before.data.mirrorUuid !== ORPHAN_MIRROR_UUID || followsDemotion(promotion.data) !== before.tid) break
+    epochs.push({ promotion: promotion.tid, before })
+    at--
+  }
+  return epochs
+}
+
+/** The tag of the demotion that an orderly promotion by the site in whose journal it stands comes after. */
+export function followsDemotion({ mirrorUuid, predecessor }: TagData): bigint | undefined {
+  const orderly = mirrorUuid === LOCAL_MIRROR_UUID && predecessor.mirrorUuid === ORPHAN_MIRROR_UUID && predecessor.commitValid
+  return orderly ? predecessor.tagTid : undefined
 }
