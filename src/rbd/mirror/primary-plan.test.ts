@@ -70,6 +70,13 @@ describe('what a promotion has to do', () => {
     expect(unsyncedSnapshots(snapshots(...shorts), plan).map(({ id }) => Number(id))).toEqual(removed)
   })
 
+  it('removes what the sync has begun to remove, but not what has children', () => {
+    const [newest, trashed, used] = snapshots('user', 'user', 'replica')
+    const trash = { type: 'trash' as const, originalType: 'user' as const, originalName: 's' }
+    const all = [newest!, { ...trashed!, namespace: trash }, { ...used!, namespace: trash, childCount: 1 }]
+    expect(unsyncedSnapshots(all, { type: 'forcePromote', orphaned: false, rollBackTo: undefined })).toEqual([all[1]])
+  })
+
   it('leaves what a resync has kept', () => {
     const [kept, ...others] = snapshots('demoted', 'partial', 'user')
     const named = { ...kept!, name: `${GIVEN_UP_PREFIX}now` }

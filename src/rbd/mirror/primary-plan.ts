@@ -34,12 +34,18 @@ export function planPromotion(snapshots: readonly ImageSnapshot[], headSize: num
   return before ? { type: 'forcePromote', orphaned, rollBackTo: before.id } : { type: 'refuse', reason: 'cannot rollback' }
 }
 
-/** User snapshots that an unfinished sync has made, when a forced promotion gives it up: their contents are not what the primary's are. */
+/**
+ * What an unfinished sync has left besides data, when a forced promotion gives it up: user snapshots that it has made, whose contents are not what the
+ * primary's are, and such as it has begun to remove, which nobody can use any more.
+ */
 export function unsyncedSnapshots(snapshots: readonly ImageSnapshot[], { rollBackTo }: Extract<PromotionPlan, { type: 'forcePromote' }>): ImageSnapshot[] {
   const newest = mirrorSnapshots(snapshots).findLast(({ namespace }) => !isOrphan(namespace))
   const kept = rollBackTo ?? (newest && isNonPrimary(newest.namespace) ? newest.id : undefined)
-  if (kept === undefined) return []
-  return snapshots.filter((snapshot) => snapshot.id > kept && snapshot.namespace.type === 'user' && !isGivenUp(snapshot))
+  return snapshots.filter((snapshot) => {
+    const { id, namespace, childCount } = snapshot
+    if (namespace.type === 'trash') return childCount === 0
+    return kept !== undefined && id > kept && namespace.type === 'user' && !isGivenUp(snapshot)
+  })
 }
 
 function isWhole({ namespace }: MirrorSnapshot): boolean {
