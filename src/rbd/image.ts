@@ -287,7 +287,11 @@ export class Image {
         lockReleased: () => this.lock?.peerNotified(),
         lockRequested: (force) => this.lock?.lockRequested(force),
         acceptsOperation: (type) => this.lock?.acceptsOperation(type),
-        execute: (message, progress) => executePeerRequest(this, message, progress),
+        execute: async (message, progress) => {
+          await executePeerRequest(this, message, progress)
+          // whoever listens need not hear our own announcement of it, which may get lost
+          this.updated(true)
+        },
         rewatched: () => {
           this.updated()
           this.scope.spawn('re-acquire lock', async () => this.lock?.rewatched())

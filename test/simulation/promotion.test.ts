@@ -1,7 +1,10 @@
-import { expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
+import { FEATURE_LAYERING } from '../../src/rbd/features.ts'
 import { loadMirrorInfo } from '../../src/rbd/mirror/mirror-info.ts'
+import { headerName } from '../../src/rbd/names.ts'
 import { findImage } from './images.ts'
 import { Scene } from './scene.ts'
+import type { Process } from './world/process.ts'
 
 it('a daemon that hears nothing of a forced promotion never overrules it, and lets the new owner write', async () => {
   await Scene.play(21, async (scene) => {
@@ -19,5 +22,52 @@ it('a daemon that hears nothing of a forced promotion never overrules it, and le
     const { promotion } = await loadMirrorInfo(b.io, (await findImage(b, 'image'))!)
     expect(promotion.state).toBe('primary')
     await scene.write(b, 'image', 1_000)
+  })
+})
+
+describe('a forced promotion in snapshot mode is done within seconds', () => {
+  /** The replica's daemon hears nothing for as long as `deaf` says so of who has changed the header, and how often it was not heard. */
+  async function promoteBefore(scene: Scene, deaf: (changes: readonly Process['role'][], missed: number) => boolean): Promise<void> {
+    const { world, operators } = scene
+    const { b } = world.sites
+    const header = headerName((await findImage(b, 'image'))!)
+    const changes: Process['role'][] = []
+    let missed = 0
+    world.appliedListeners.push((site, { oid }, { process }) => {
+      if (site === b && oid === header) changes.push(process.role)
+    })
+    world.troubles = ({ process }, { kind, oid }) => {
+      const drops = kind === 'notification' && oid === header && process.role === 'daemon' && deaf(changes, missed)
+
+      if (drops) missed++
+      return drops ? [{ type: 'drop' }] : []
+    }
+    const startedAt = world.clock.monotonic()
+    await scene.command('force-promote', operators.b.promote('image', true))
+    expect(missed).toBeGreaterThan(0)
+    // each word that is not heard costs its sender five seconds
+    expect(world.clock.monotonic() - startedAt).toBeLessThan(20_000)
+    world.troubles = () => []
+    await scene.stopDaemons()
+  }
+
+  async function replicated(scene: Scene, features?: bigint): Promise<void> {
+    scene.startDaemons()
+    await scene.mirrorNew('image', 'snapshot', 65_536, scene.operators.a, features)
+    await scene.converge(scene.world.sites.a, 'image')
+  }
+
+  it('though the daemon that notes it for the operator never hears its own word of it', async () => {
+    await Scene.play(41, async (scene) => {
+      await replicated(scene)
+      await promoteBefore(scene, (changes) => changes.includes('daemon'))
+    })
+  })
+
+  it('though the first words of it get lost, where nobody has a lock', async () => {
+    await Scene.play(42, async (scene) => {
+      await replicated(scene, FEATURE_LAYERING)
+      await promoteBefore(scene, (changes, missed) => changes.length > 1 && missed < 2)
+    })
   })
 })

@@ -73,9 +73,9 @@ export class Scene {
   }
 
   /** A mirrored image, at site A if nothing else is said. Resolves with its id. */
-  async mirrorNew(name: string, mode: MirrorImageMode, size: number, operator = this.operators.a): Promise<string> {
+  async mirrorNew(name: string, mode: MirrorImageMode, size: number, operator = this.operators.a, features?: bigint): Promise<string> {
     this.histories.set(name, new ImageHistory())
-    const id = await this.command('create', operator.create(name, size))
+    const id = await this.command('create', operator.create(name, size, features))
     await this.command('enable', operator.enable(name, mode))
     return id
   }

@@ -106,18 +106,23 @@ async function createOrphanSnapshot(image: Image, globalImageId: string, signal:
   await createSnapshot(image, { name, namespace: mirrorNamespace('non-primary', true), quiesce: 'quiesce' }, { signal })
 }
 
-/** Until no daemon watches the image any more. Rejects with ETIMEDOUT. */
+/** Until no daemon watches the image any more: one that may not have heard is told again. Rejects with ETIMEDOUT. */
 async function waitUntilReleased(image: Image, signal: AbortSignal | undefined): Promise<void> {
   const { clock } = image.options
   const updated = new Notifier()
   const unsubscribe = image.onUpdate(() => updated.wake())
+  let announcing: Promise<void> | undefined
   try {
     for (const deadline = clock.monotonic() + letGoTimeoutMs; await daemonsWatch(image); ) {
       if (clock.monotonic() > deadline) throw operationError(image, Errno.ETIMEDOUT, 'wait until the mirroring daemon lets go of the image')
-      await updated.wait(clock, lookAgainMs, signal)
+      if ((await updated.wait(clock, lookAgainMs, signal)) === 'woken') continue
+      // not waited for: who is gone without a word answers no more, and is still a watcher for a while
+      announcing ??= image.watcher?.notifyHeaderUpdate().finally(() => (announcing = undefined))
+      announcing?.catch((error: unknown) => image.options.log.debug({ err: error, imageId: image.id }, 'promotion not announced again'))
     }
   } finally {
     unsubscribe()
+    await announcing?.catch(() => undefined)
   }
 }
 
