@@ -30,7 +30,7 @@ export const bootstrap: Bootstrap = async (context, signal) => {
   try {
     const [local, remote] = await Promise.all([
       describing('error preparing local image for replay', () => observeLocal(context.local, context.globalImageId, signal)),
-      describing('error preparing remote image for replay', () => observe('remote', context.remote, context.globalImageId, signal)),
+      describing('error preparing remote image for replay', () => observeRemote(context.remote, context.globalImageId, signal)),
     ])
     const { mirrorUuid: remoteMirrorUuid, mirrorPeerUuid } = context.remote
     const decision = decideBootstrap({ local, remote, remoteMirrorUuid, linkedPeer: mirrorPeerUuid !== '' })
@@ -41,7 +41,7 @@ export const bootstrap: Bootstrap = async (context, signal) => {
     }
     const resync = isObserved(local) && decision.type === 'end' && (await endWhileResyncRequested(context, decision.end, local))
     if (resync) return resync
-    if (isObserved(local) && remote && mayBeFollowedLater(local, remote, ended)) {
+    if (isObserved(local) && isObserved(remote) && mayBeFollowedLater(local, remote, ended)) {
       await describing('error preparing remote image for replay', () =>
         RemoteClient.ensureRegistered(context.remote.io, remote.imageId, context.local.mirrorUuid, local.imageId),
       )
@@ -54,8 +54,8 @@ export const bootstrap: Bootstrap = async (context, signal) => {
   }
 }
 
-function isObserved(image: ObservedImage | 'remains' | undefined): image is ObservedImage {
-  return image !== undefined && image !== 'remains'
+function isObserved(image: ObservedImage | string | undefined): image is ObservedImage {
+  return typeof image === 'object'
 }
 
 /** In journal mode, an image that was not replicated from there yet, and will be once the other site is promoted. */
@@ -85,6 +85,13 @@ async function observeLocal(side: LocalSide, globalImageId: string, signal: Abor
     if (!isErrno(cause, Errno.ENOENT) || !(await isEntryOfNothing(side.io, imageId, signal))) throw error
     return 'remains'
   }
+}
+
+async function observeRemote(side: LocalSide, globalImageId: string, signal: AbortSignal): Promise<ObservedImage | 'disabling' | undefined> {
+  const observed = await observe('remote', side, globalImageId, signal)
+  if (observed) return observed
+  const imageId = await ifThere(mirrorImageGetImageId.call(side.io, RBD_MIRRORING, { globalImageId }, { signal }))
+  return imageId !== undefined && (await entryState(side.io, imageId, signal)) === 'disabling' ? 'disabling' : undefined
 }
 
 /** Whether an entry is on its way out, and there is no image at all. */

@@ -19,11 +19,14 @@ function short(decision: BootstrapDecision): string {
 const decide = (observation: Partial<BootstrapObservation>) =>
   short(decideBootstrap({ local: undefined, remote: undefined, remoteMirrorUuid: THERE, linkedPeer: true, ...observation }))
 
+const DISABLING = 'transient: remote image mirroring is being disabled; where that was cut short, go on with it there: rbd mirror image disable'
+
 describe('decideBootstrap', () => {
   const rows: [string, Partial<BootstrapObservation>, string][] = [
     ['nothing on either side', {}, 'imageGone'],
     ['a new remote image', { remote: image('primary') }, 'create'],
-    ['a remote image being disabled', { remote: image('primary', { state: 'disabling' }) }, 'imageGone'],
+    ['a remote image being disabled', { remote: image('primary', { state: 'disabling' }) }, DISABLING],
+    ['an entry of one that was', { remote: 'disabling' }, DISABLING],
     ['a demoted remote image', { remote: image('orphan') }, 'remoteNotPrimary'],
     ['a remote replica of somebody', { remote: image('non-primary') }, 'remoteNotPrimary'],
     ['a remote image being made', { remote: image('unknown', { state: 'creating' }) }, 'remoteNotPrimary'],

@@ -11,7 +11,8 @@ export interface ObservedImage {
 export interface BootstrapObservation {
   /** `remains`: the image is in the trash, or gone, and its entry has to follow */
   local: ObservedImage | 'remains' | undefined
-  remote: ObservedImage | undefined
+  /** `disabling`: its entry is on its way out, and not much more is there */
+  remote: ObservedImage | 'disabling' | undefined
   remoteMirrorUuid: string
   /** whether the remote has us in its list of peers */
   linkedPeer: boolean
@@ -22,6 +23,8 @@ export type BootstrapDecision =
   /** Make the local image, then replay. */
   | { type: 'create'; remoteImageId: string; mode: MirrorImageMode }
   | { type: 'open'; localImageId: string; remoteImageId: string; mode: MirrorImageMode }
+
+const REMOTE_DISABLING = 'remote image mirroring is being disabled; where that was cut short, go on with it there: rbd mirror image disable'
 
 function end(value: ReplayEnd): BootstrapDecision {
   return { type: 'end', end: value }
@@ -46,9 +49,8 @@ export function decideBootstrap(observation: BootstrapObservation): BootstrapDec
   // a forced promotion waits until nobody has the image open
   if (local?.info.image.mode === 'snapshot' && beingPromoted) return end({ type: 'orphan' })
 
-  const remoteThere = remote && remote.info.image.state !== 'disabling'
-  if (!remoteThere) {
-    if (!local) return end({ type: 'imageGone' })
+  if (!remote || remote === 'disabling' || remote.info.image.state === 'disabling') {
+    if (!local) return end(remote ? { type: 'transient', reason: REMOTE_DISABLING } : { type: 'imageGone' })
     if (followsRemote) return end({ type: 'remoteGone', localImageId: local.imageId })
     return end({ type: 'failed', description: 'remote image does not exist', error: undefined })
   }
