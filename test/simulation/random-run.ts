@@ -177,15 +177,24 @@ class Life {
     if (this.forced || !(await this.isFollowed())) return
     await this.stopUser()
     const operator = this.operator(primary)
-    const userSnapshots = await primary.look((await findImage(primary, name))!, ({ header }) =>
-      Promise.resolve(header.snapshots.filter(({ namespace }) => namespace.type === 'user').map((snapshot) => snapshot.name)),
-    )
-    for (const snapshot of userSnapshots) await this.insist('snap rm', () => operator.removeUserSnapshot(name, snapshot))
+    // `rbd snap purge`, `rbd rm`: the peer may have made a snapshot to sync to in between
+    let removed = false
+    for (let tries = 0; !removed; tries++) {
+      if (tries === 20) throw new Violation(`the image can't be removed: ${this.said.at(-1)}`)
+      if (tries > 0) await scene.world.run(10_000)
+      for (const snapshot of await this.userSnapshots(primary, name)) await this.attempt('snap rm', operator.removeUserSnapshot(name, snapshot))
+      removed = await this.attempt('remove', operator.remove(name))
+    }
     this.snapshots.length = 0
-    await this.insist('remove', () => operator.remove(name))
     if (random.chance(0.5)) await scene.world.run(random.between(0, 20_000))
     await scene.mirrorNew(name, this.mode, this.size, operator)
     this.startUser()
+  }
+
+  private async userSnapshots(site: Site, name: string): Promise<string[]> {
+    const id = await findImage(site, name)
+    if (id === undefined) return []
+    return site.look(id, ({ header }) => Promise.resolve(header.snapshots.filter(({ namespace }) => namespace.type === 'user').map((snapshot) => snapshot.name)))
   }
 
   /** The other site's daemon deletes an image only once it knows whose replica it is: before, it is the operator's to delete. */

@@ -12,6 +12,7 @@ import { Image } from '../../rbd/image.ts'
 import { standardLockPolicy } from '../../rbd/lock-policy.ts'
 import { loadMirrorInfo } from '../../rbd/mirror/mirror-info.ts'
 import { createPrimarySnapshot } from '../../rbd/mirror/primary-snapshot.ts'
+import { Refusal } from '../../rbd/mirror/refusal.ts'
 import { nextRun } from '../../rbd/mirror/schedule/schedule.ts'
 import { loadSchedules } from '../../rbd/mirror/schedule/schedule-store.ts'
 import { listScheduledImages, type ScheduledImage } from '../../rbd/mirror/schedule/scheduled-images.ts'
@@ -123,8 +124,12 @@ export class SnapshotScheduler {
       const image = await Image.open(io, { id: imageId }, { cluster, access: 'write', clock, random, log, lockPolicy: standardLockPolicy, signal })
       try {
         const { globalImageId } = (await loadMirrorInfo(io, imageId, { signal })).image
-        const snapshot = await createPrimarySnapshot(image, { globalImageId, signal })
-        log.info({ image: name, snapshot: String(snapshot) }, 'scheduled mirror-snapshot made')
+        const snapshot = await createPrimarySnapshot(image, { globalImageId, signal }).catch(async (error: unknown) => {
+          if (error instanceof Refusal && (await loadMirrorInfo(io, imageId, { signal })).promotion.state !== 'primary') return undefined
+          throw error
+        })
+        if (snapshot !== undefined) log.info({ image: name, snapshot: String(snapshot) }, 'scheduled mirror-snapshot made')
+        else log.info({ image: name }, 'scheduled mirror-snapshot left out: the image was demoted meanwhile')
       } finally {
         await image.close()
       }
