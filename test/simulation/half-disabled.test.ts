@@ -8,9 +8,9 @@ import { Scene } from './scene.ts'
 const MINUTE_MS = 60_000
 
 it.each([
-  ['image', 'whose disabling was cut short'],
-  ['entry', 'of which only an entry is left that is on its way out'],
-] as const)('a remote %s %s is asked for ever more seldom, as long as there is no replica', async (left) => {
+  { left: 'image', of: 'whose disabling was cut short' },
+  { left: 'entry', of: 'on its way out, without an image,' },
+])('a remote $left $of is asked for ever more seldom, as long as there is no replica', async ({ left }) => {
   await Scene.play(51, async (scene) => {
     const { world, daemons } = scene
     const { a, b } = world.sites
