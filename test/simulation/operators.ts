@@ -4,7 +4,7 @@ import type { Cluster } from '../../src/rados/cluster.ts'
 import type { IoCtx, SnapId } from '../../src/rados/io-ctx.ts'
 import { createImage, generateImageId } from '../../src/rbd/create-image.ts'
 import { FEATURE_DEEP_FLATTEN, FEATURE_EXCLUSIVE_LOCK, FEATURE_FAST_DIFF, FEATURE_LAYERING, FEATURE_OBJECT_MAP } from '../../src/rbd/features.ts'
-import { findSnapshotByName } from '../../src/rbd/header.ts'
+import { findSnapshotByName, loadHeader } from '../../src/rbd/header.ts'
 import { Image, type ImageOptions } from '../../src/rbd/image.ts'
 import { keepingLockPolicy } from '../../src/rbd/lock-policy.ts'
 import { demoteImage } from '../../src/rbd/mirror/demote-image.ts'
@@ -17,6 +17,7 @@ import { createPrimarySnapshot } from '../../src/rbd/mirror/primary-snapshot.ts'
 import { promoteImage } from '../../src/rbd/mirror/promote-image.ts'
 import { resyncImage } from '../../src/rbd/mirror/resync-image.ts'
 import { RBD_DIRECTORY } from '../../src/rbd/names.ts'
+import { flattenImage } from '../../src/rbd/operations/flatten.ts'
 import { renameImage } from '../../src/rbd/operations/rename-image.ts'
 import { resizeImage } from '../../src/rbd/operations/resize.ts'
 import { createSnapshot } from '../../src/rbd/operations/snapshot-create.ts'
@@ -75,7 +76,7 @@ export class Operator {
     return new Command(this.world, this.site, what, task)
   }
 
-  private onImage<T>(what: string, name: string, task: (image: Image, hands: Hands) => Promise<T>, more: Partial<ImageOptions> = {}): Command<T> {
+  onImage<T>(what: string, name: string, task: (image: Image, hands: Hands) => Promise<T>, more: Partial<ImageOptions> = {}): Command<T> {
     return this.command(what, async (hands) => {
       const id = await dirGetId.call(hands.io, RBD_DIRECTORY, { name })
       const image = await Image.open(hands.io, { id }, { ...hands.options, access: 'write', ...more })
@@ -93,6 +94,23 @@ export class Operator {
       await createImage(io, { id, name, size, order: ORDER, features })
       return id
     })
+  }
+
+  /** A clone of format v2 of the user snapshot `snapshot` of `parent`. */
+  clone(parent: string, snapshot: string, name: string): Command<string> {
+    return this.command('clone', async ({ io, cluster, options, process }) => {
+      const imageId = await dirGetId.call(io, RBD_DIRECTORY, { name: parent })
+      const { size, features, snapshots } = await loadHeader(io, imageId, { access: 'read-only', signal: options.signal })
+      const { id: snapId } = snapshots.find((one) => one.namespace.type === 'user' && one.name === snapshot)!
+      const id = generateImageId(cluster.instanceId, process.random)
+      const from = { poolId: io.poolId, poolNamespace: io.namespace, imageId, snapId, overlap: size, cloneFormat: 2 as const, io }
+      await createImage(io, { id, name, size, order: ORDER, features: features & FEATURES, parent: from })
+      return id
+    })
+  }
+
+  flatten(name: string): Command {
+    return this.onImage('flatten', name, (image) => flattenImage(image), { journaled: true })
   }
 
   enable(name: string, mode: MirrorImageMode): Command {

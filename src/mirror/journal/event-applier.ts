@@ -258,7 +258,7 @@ export class EventApplier {
           await this.renameSnapshot(event)
           break
         case 'rename':
-          await renameImageHere(image, event.imageName)
+          await renameImageHere(image, event.imageName, { repeated: true })
           break
         case 'resize':
           await resizeImageHere(image, { size: event.size, allowShrink: true })

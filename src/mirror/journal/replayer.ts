@@ -263,6 +263,9 @@ export class JournalReplayer implements Replayer {
       if (event.type === 'opFinish') {
         this.reportName()
         await this.loadSettings()
+        // done again after what follows it, it would do harm: a snapshot that was renamed since would be made anew
+        await this.makeSafe()
+        await abortable(this.commit(), signal)
       }
       if (event.type === 'demotePromote' && this.tags.get(entry.tagTid)?.mirrorUuid === ORPHAN_MIRROR_UUID) {
         this.demoted = true

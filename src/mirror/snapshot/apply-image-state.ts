@@ -39,7 +39,7 @@ export async function applyImageState(
 
 /** The same for name, features and metadata alone. */
 export async function applySettings(local: Image, changes: SettingsChanges, journal?: JournalSwitch): Promise<void> {
-  if (changes.rename !== undefined) await renameImageHere(local, changes.rename)
+  if (changes.rename !== undefined) await renameImageHere(local, changes.rename, { repeated: true })
   await applyFeatures(local, changes, journal)
   await changeMetadataHere(local, changes.metadata)
 }

@@ -115,7 +115,7 @@ async function executeOnce(image: Image, event: OperationEvent): Promise<void> {
       return snapshot && renameSnapshotHere(image, snapshot.id, event.toName)
     }
     case 'rename':
-      return renameImageHere(image, event.imageName)
+      return renameImageHere(image, event.imageName, { repeated: true })
     case 'resize':
       return resizeImageHere(image, { size: event.size, allowShrink: true })
     case 'flatten':

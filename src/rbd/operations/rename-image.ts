@@ -14,9 +14,10 @@ export async function renameImage(image: Image, imageName: string, options?: Ope
 /**
  *     id object of the new name → directory → id object of the old name goes → peers told
  *
- * as librbd/operation/RenameRequest.cc does. What an interrupted run has left of its own is taken up again.
+ * as librbd/operation/RenameRequest.cc does. What an interrupted run has left of its own is taken up again, but for the old name's id object where
+ * the directory has the new name: whoever surely comes again (`repeated`) has it removed before that.
  */
-export function renameImageHere(image: Image, imageName: string): Promise<void> {
+export function renameImageHere(image: Image, imageName: string, { repeated = false } = {}): Promise<void> {
   const { io, id } = image
   return changeHeader(image, async () => {
     const from = await dirGetName.call(io, RBD_DIRECTORY, { id })
@@ -27,7 +28,9 @@ export function renameImageHere(image: Image, imageName: string): Promise<void> 
       if (!isErrno(error, Errno.EEXIST)) throw error
       if ((await getId.call(io, idObjectName(imageName))) !== id) throw operationError(image, Errno.EEXIST, `rename image to ${imageName}`)
     }
+    const removeOld = () => ifThere(io.remove(idObjectName(from)))
+    if (repeated) await removeOld()
     await dirRenameImage.call(io, RBD_DIRECTORY, { from, to: imageName, id })
-    await ifThere(io.remove(idObjectName(from)))
+    if (!repeated) await removeOld()
   })
 }
