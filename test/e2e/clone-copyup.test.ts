@@ -53,8 +53,34 @@ describeCeph('what a clone copies up from its parent', (pair) => {
     await expectSameUserSnapshots(pair, clone)
 
     await pair.a.rbd('flatten', '--no-progress', clone)
-    await a.with(clone, 'write', (image) => image.write(25 * MIB, randomBytes(500)))
+    await a.with(clone, 'write', async (image) => {
+      await image.write(25 * MIB, randomBytes(500))
+      await image.discard(28 * MIB, 4 * MIB)
+    })
     await mirrorAndCompare(pair, clone)
     await expectSameUserSnapshots(pair, clone)
+
+    // the replica keeps its parent for the user snapshots' sake: what is discarded may not show it again
+    await a.with(clone, 'write', (image) => image.discard(24 * MIB, 4 * MIB))
+    await mirrorAndCompare(pair, clone)
+    await expectSameUserSnapshots(pair, clone)
+  })
+
+  it('does not come back where a flattened clone without object map has discarded it', async () => {
+    const { a } = await pair.connect()
+    const [parent, clone] = [`${POOL}/mapped`, `${POOL}/bare`]
+    await pair.a.rbd('create', parent, '--size', '16M')
+    await a.with(parent, 'write', async (image) => {
+      await image.write(0, randomBytes(16 * MIB))
+      await image.createSnapshot('base')
+      await image.enableMirroring('snapshot')
+    })
+    await pair.a.rbd('clone', '--rbd-default-clone-format', '2', '--image-feature', 'layering,exclusive-lock,deep-flatten', `${parent}@base`, clone)
+    await mirrorAndCompare(pair, parent)
+    await a.with(clone, 'write', (image) => image.enableMirroring('snapshot'))
+    await mirrorAndCompare(pair, clone)
+    await pair.a.rbd('flatten', '--no-progress', clone)
+    await a.with(clone, 'write', (image) => image.discard(4 * MIB, 4 * MIB))
+    await mirrorAndCompare(pair, clone)
   })
 })

@@ -25,6 +25,9 @@ const NAME = 'image'
 const TROUBLED_MS = 120_000
 /** Of the seeds of snapshot mode, those with a schedule. */
 const SCHEDULED = 0.3
+/** Of all seeds, those whose image is a clone. */
+const CLONED = 0.25
+const PARENT = 'parent'
 
 /** The life of an image: whatever clients, operators and faults do, in the end both sites have the same. */
 class Life {
@@ -43,6 +46,7 @@ class Life {
     private readonly mode: MirrorImageMode,
     /** mirror-snapshots are also made every minute */
     private readonly scheduled: boolean,
+    private readonly cloned: boolean,
   ) {
     this.random = new SeededRandom(scene.world.seed, 'life')
     this.primary = scene.world.sites.a
@@ -53,7 +57,8 @@ class Life {
     const { world } = scene
     scene.startDaemons()
     if (this.scheduled) await this.schedule(1)
-    await scene.mirrorNew(this.name, this.mode, this.size)
+    if (this.cloned) await this.mirrorClone()
+    else await scene.mirrorNew(this.name, this.mode, this.size)
     this.startUser()
     const end = world.clock.monotonic() + TROUBLED_MS
     while (world.clock.monotonic() < end) {
@@ -82,11 +87,25 @@ class Life {
       await scene.world.run(10_000)
       await scene.converge(primary, this.name)
     }
-    await scene.until('one image on either site', async () => {
+    if (this.cloned) await scene.converge(scene.world.sites.a, PARENT)
+    await scene.until('the same images on both sites', async () => {
       const counts = await Promise.all([primary, replica].map(async (site) => (await listImages(site.io)).size))
-      return counts.every((count) => count === 1)
+      return counts.every((count) => count === (this.cloned ? 2 : 1))
     })
     await scene.checkLeftovers()
+  }
+
+  /** The parent has data and a snapshot, and stays as it is; whether it is mirrored before its clone is made is chance. */
+  private async mirrorClone(): Promise<void> {
+    const { scene, mode, random } = this
+    const { a } = scene.operators
+    await scene.mirrorNew(PARENT, mode, this.size)
+    await scene.write(this.primary, PARENT, 2_000)
+    await scene.command('snap create', a.userSnapshot(PARENT, 'base'))
+    await scene.write(this.primary, PARENT, 1_000)
+    if (mode === 'snapshot') await scene.command('mirror-snapshot', a.snapshot(PARENT))
+    await scene.world.run(random.between(0, 20_000))
+    await scene.mirrorClone(PARENT, 'base', this.name, mode)
   }
 
   private async schedule(minutes: number | undefined): Promise<void> {
@@ -98,7 +117,7 @@ class Life {
 
   /** The replica may not have heard of a new name yet. */
   private async nameAt(site: Site): Promise<string> {
-    return [...(await listImages(site.io)).keys()][0] ?? this.name
+    return [...(await listImages(site.io)).keys()].find((name) => name !== PARENT) ?? this.name
   }
 
   private operator(site: Site): Operator {
@@ -142,7 +161,7 @@ class Life {
     if (draw < 0.92) return this.killOperator()
     if (draw < 0.94) return this.startAnew()
     if (draw < 0.97) return this.rename()
-    return this.replace()
+    return this.cloned ? void (await this.attempt('flatten', this.operator(primary).flatten(this.name))) : this.replace()
   }
 
   private async killUser(): Promise<void> {
@@ -328,6 +347,7 @@ export interface Played {
 export async function playSeed({ seed, verbose = false, without = new Set() }: RandomRun): Promise<Played> {
   const choice = new SeededRandom(seed, 'run')
   const mode = choice.pick(['snapshot', 'journal'] as const)
+  const cloned = new SeededRandom(seed, 'clone').chance(CLONED)
   const scheduled = mode === 'snapshot' && choice.chance(SCHEDULED)
   let chosen: readonly Nemesis[] = []
   let life: Life | undefined
@@ -337,7 +357,7 @@ export async function playSeed({ seed, verbose = false, without = new Set() }: R
       async (stage) => {
         const nemeses = new Nemeses(stage.world, [stage.daemons.a, stage.daemons.b], without)
         chosen = [...nemeses.chosen]
-        life = new Life(stage, mode, scheduled)
+        life = new Life(stage, mode, scheduled, cloned)
         await life.live()
         nemeses.stop()
         await life.settle()

@@ -80,6 +80,15 @@ export class Scene {
     return id
   }
 
+  /** The same of a clone, made at site A from a snapshot of an image that is mirrored already. */
+  async mirrorClone(parent: string, snapshot: string, name: string, mode: MirrorImageMode): Promise<string> {
+    const { a } = this.operators
+    this.histories.set(name, new ImageHistory())
+    const id = await this.command('clone', a.clone(parent, snapshot, name))
+    await this.command('enable', a.enable(name, mode))
+    return id
+  }
+
   user(site: Site, name: string, pace: { pauseMs?: number; maxBlocks?: number; flushEvery?: number } = {}): ImageUser {
     return new ImageUser(this.world, site, name, this.histories.get(name)!, { pauseMs: PAUSE_MS, maxBlocks: 12, ...pace })
   }

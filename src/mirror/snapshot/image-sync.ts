@@ -82,9 +82,13 @@ export class ImageSync {
    */
   async run(step: SyncStep, signal: AbortSignal): Promise<SyncOutcome | 'gone'> {
     const { clock, limits } = this.context
-    const leftovers = step.base.localSnapId !== 0n && !this.pristine
+    const { pristine } = this
     this.pristine = false
-    const prepared = step.type === 'sync' ? await this.prepare(step, signal) : await this.takeUp(step)
+    const backed = this.local.header.parent?.overlap !== undefined
+    const prepared = step.type === 'sync' ? await this.prepare(step, pristine, signal) : await this.takeUp(step)
+    // what flattening has copied from the parent is nothing that the remote has to have
+    const flattened = backed && this.local.header.parent?.overlap === undefined
+    const leftovers = (step.base.localSnapId !== 0n && !pristine) || flattened
     const compares = step.type === 'sync' && step.compares
     const started = clock.monotonic()
     let bytes = 0
@@ -118,7 +122,7 @@ export class ImageSync {
     }
   }
 
-  private async prepare(step: Extract<Step, { type: 'sync' }>, signal: AbortSignal): Promise<Prepared> {
+  private async prepare(step: Extract<Step, { type: 'sync' }>, pristine: boolean, signal: AbortSignal): Promise<Prepared> {
     const { base, to } = step
     const { globalImageId, remote } = this.context
     const { local } = this
@@ -135,7 +139,7 @@ export class ImageSync {
     const changes = kept || planSnapshotChanges(this.sides(), base, to.id)
     const takeSnapId = () => this.takeSnapId()
     const snapSeqs = await describing('failed to copy snapshots from remote to local image', () =>
-      syncSnapshots({ local, changes, to, state: imageState, takeSnapId, signal }),
+      syncSnapshots({ local, changes, to, state: imageState, pristine, takeSnapId, signal }),
     )
     signal.throwIfAborted()
     const snapId = await describing('failed to create local mirror snapshot', async () =>

@@ -17,6 +17,8 @@ export interface SnapshotSync {
   /** the remote snapshot that is synced */
   to: ImageSnapshot
   state: ImageState
+  /** the head is as the last complete sync has left it */
+  pristine: boolean
   /** an unused snapshot id, if there are some allocated ahead */
   takeSnapId: () => Promise<SnapId | undefined>
   signal: AbortSignal
@@ -30,7 +32,7 @@ export interface SnapshotSync {
  *
  * Done again after a crash it removes what it had made and makes it anew.
  */
-export async function syncSnapshots({ local, changes, to, state, takeSnapId, signal }: SnapshotSync): Promise<Map<SnapId, SnapId>> {
+export async function syncSnapshots({ local, changes, to, state, pristine, takeSnapId, signal }: SnapshotSync): Promise<Map<SnapId, SnapId>> {
   for (const { id, protection } of changes.remove) {
     if (protection !== 'unprotected') await unprotectSnapshotHere(local, id)
     await removeSnapshotHere(local, id)
@@ -43,12 +45,12 @@ export async function syncSnapshots({ local, changes, to, state, takeSnapId, sig
   }
   for (const { id, name, size, parentOverlap, protection } of changes.create) {
     signal.throwIfAborted()
-    await setHead(local, size, parentOverlap, signal)
+    await setHead(local, size, parentOverlap, pristine, signal)
     const localId = await createSnapshotHere(local, { name, namespace: { type: 'user' }, snapId: await takeSnapId() })
     if (protection === 'protected') await protectSnapshotHere(local, localId)
     snapSeqs.set(id, localId)
   }
-  await setHead(local, to.size, to.parentOverlap, signal)
+  await setHead(local, to.size, to.parentOverlap, pristine, signal)
   return snapSeqs.set(to.id, NO_SNAP)
 }
 
@@ -65,22 +67,23 @@ async function makeRoomForNames(local: Image, { create, known }: SnapshotChanges
 }
 
 /** The head's size, and how much of it a clone's parent backs (undefined: nothing any more). */
-async function setHead(image: Image, size: number, parentOverlap: number | undefined, signal: AbortSignal): Promise<void> {
+async function setHead(image: Image, size: number, parentOverlap: number | undefined, pristine: boolean, signal: AbortSignal): Promise<void> {
   const overlap = image.header.parent?.overlap
-  if (overlap !== undefined && parentOverlap === undefined && mayFlatten(image)) await flattenImageHere(image, { signal })
+  if (overlap !== undefined && parentOverlap === undefined && mayFlatten(image, pristine)) await flattenImageHere(image, { signal })
   // the remote was smaller in between: an image that shrinks loses that much of its parent
   if (overlap !== undefined && parentOverlap !== undefined && parentOverlap < overlap) await setHeadSize(image, parentOverlap)
   await setHeadSize(image, size)
 }
 
 /**
- * A clone that was flattened on the remote is flattened here before it gets the new data. But where that takes the parent from older user
- * snapshots too (deep-flatten), these may have nothing else: what was copied up on the remote after they were synced was not copied into
- * them. The parent then stays until they are gone; nothing of it is seen in the head, where every object that had data of it is written.
+ * A clone that was flattened on the remote is flattened here before it gets the new data. But where that takes the parent from older snapshots too
+ * (deep-flatten), these may have nothing else: objects that the head has already are not copied up into them. Of the mirror-snapshots only the newest
+ * matters, which has the objects of the head unless another sync was begun since; user snapshots were synced before. The parent then stays for the
+ * time being; nothing of it is seen in the head, where the copy hides it.
  */
-function mayFlatten({ header }: Image): boolean {
+function mayFlatten({ header }: Image, pristine: boolean): boolean {
   if (!hasFeature(header.features, FEATURE_DEEP_FLATTEN)) return true
-  return header.snapshots.every(({ namespace, parentOverlap }) => namespace.type === 'mirror' || parentOverlap === undefined)
+  return pristine && header.snapshots.every(({ namespace, parentOverlap }) => namespace.type === 'mirror' || parentOverlap === undefined)
 }
 
 /**

@@ -123,7 +123,9 @@ export async function copyImage(request: CopyRequest): Promise<CopyResult> {
   if (objectMap && objectMap.states.length < mostObjects) await objectMap.resize(mostObjects)
   const initial = objectMap && new TwoBitVector(objectMap.states.length, Uint8Array.from(objectMap.states.bytes))
   const total = Math.max(objectsAt(fromSnap), mostObjects, initial?.length ?? 0, request.compare?.objects ?? 0)
+  const hidden = steps.map(({ sourceSnap }) => hiddenObjects(request, layout, sourceSnap))
   const work = diff.known ? findWork(diff.states, initial, total) : undefined
+  if (work && diff.known) for (const range of hidden) addHidden(work, diff.states, range, request.leftovers ? undefined : initial)
   const next = (from: number, wanted: number) => (work ? work.next(from, wanted) : from)
   const firstObject = Math.min(request.resumeFrom ?? 0, total)
 
@@ -140,9 +142,10 @@ export async function copyImage(request: CopyRequest): Promise<CopyResult> {
       fromSnap,
       from: view(source.data.duplicate({ readSnap: fromSnap === 0n ? NO_SNAP : fromSnap })),
       fromObjects: objectsAt(fromSnap),
-      steps: steps.map((step) => ({
+      steps: steps.map((step, index) => ({
         sourceSnap: step.sourceSnap,
         objects: objectsAt(step.sourceSnap),
+        hidden: hidden[index]!,
         source: view(source.data.duplicate({ readSnap: step.sourceSnap })),
         destination: view(destination.data.duplicate({ readSnap: NO_SNAP, snapContext: step.snapContext })),
       })),
@@ -277,6 +280,22 @@ for (let pair = 0; pair < 65536; pair++) {
           ? Work.remove
           : Work.none
     workTable[pair]! |= todo << shift
+  }
+}
+
+/** Objects that the destination's parent backs, and at this snapshot of the source nothing does any more: it was flattened. */
+function hiddenObjects({ source, destination }: CopyRequest, layout: Layout, snap: SnapId): { start: number; end: number } {
+  const overlap = source.header.snapshots.find(({ id }) => id === snap)?.parentOverlap ?? 0
+  const backed = Math.min(destination.header.parent?.overlap ?? 0, snapshotSize(source.header, snap))
+  return { start: objectCount(layout, overlap), end: objectCount(layout, backed) }
+}
+
+/** Adds those that the source does not have; such as were hidden before, by the destination's map, are left out. */
+function addHidden(work: TwoBitVector, diff: TwoBitVector, { start, end }: { start: number; end: number }, hidden: TwoBitVector | undefined): void {
+  for (let object = start; object < Math.min(end, work.length); object++) {
+    if (object < diff.length && diff.get(object) !== DiffState.hole) continue
+    const there = hidden !== undefined && object < hidden.length && hidden.get(object) !== ObjectState.nonexistent
+    work.set(object, there ? Work.none : Work.remove)
   }
 }
 

@@ -18,6 +18,11 @@ export interface StepViews {
   sourceSnap: bigint
   /** objects of the source's image at this snapshot: higher ones do not exist, whatever is left of them */
   objects: number
+  /**
+   * Objects in here that the source does not have read as zeros there, having no parent (any more), while the destination's would show:
+   * the destination gets empty ones.
+   */
+  hidden: { readonly start: number; readonly end: number }
   /** reads the source at the step's snapshot */
   source: IoCtx
   /** writes the destination under the step's snap context */
@@ -62,9 +67,12 @@ interface StepPlan {
   /** what to read the step's state from: the newest step that has the same clone */
   readFrom: IoCtx
   change: ObjectChange
+  /** at the destination afterwards */
   exists: boolean
-  /** bytes, if it exists */
+  /** bytes, if it exists at the source */
   size: number | undefined
+  /** where it does not, an empty object hides the destination's parent */
+  hides: boolean
 }
 
 /** What comes before a step's write. */
@@ -126,15 +134,19 @@ export class ObjectCopier {
     const { fromSnap, fromObjects, leftovers, steps } = this.options
     const clones = steps.map(({ sourceSnap, objects }) => (set && object < objects ? cloneAt(set, sourceSnap) : undefined))
     let before = set && object < fromObjects ? cloneAt(set, fromSnap) : undefined
+    let hidden = false
     return steps.map((views, index) => {
       const clone = clones[index]
+      const hides = clone === undefined && isHidden(views, object)
       let change: ObjectChange = set ? changeBetween(set, before, clone) : { type: 'none' }
       const size = clone === undefined ? undefined : set!.clones[clone]!.size
       // it may have been longer in between, in a snapshot that is gone
       if (leftovers && change.type === 'none' && size !== undefined && clone !== before) change = { type: 'created', size }
+      if (hides && !hidden) change = { type: 'removed' }
+      hidden = hides
       before = clone
       const newest = clone === undefined ? index : clones.lastIndexOf(clone)
-      return { views, readFrom: steps[newest]!.source, change, exists: clone !== undefined, size }
+      return { views, readFrom: steps[newest]!.source, change, exists: clone !== undefined || hides, size, hides }
     })
   }
 
@@ -146,7 +158,7 @@ export class ObjectCopier {
     const { leftovers, maps, compare } = this.options
     const first = plans[0]!
     if (compare) {
-      if (first.exists) first.change = { type: 'created', size: first.size! }
+      if (first.size !== undefined) first.change = { type: 'created', size: first.size }
       else if (plans.some(({ change }) => change.type !== 'none')) first.change = { type: 'removed' }
       return
     }
@@ -194,9 +206,10 @@ export class ObjectCopier {
     })
     let exists = outcome
     if (exists === undefined) {
-      await marked
-      exists = false
-      await this.removeLeftover(object, step.destination)
+      const hides = isHidden(step, object)
+      await (marked ?? (hides ? mark() : undefined))
+      exists = hides
+      await (hides ? this.remove(object, step.destination, hides) : this.removeLeftover(object, step.destination))
     }
     await maps.settle(object, [{ exists, changed: true }])
   }
@@ -209,8 +222,8 @@ export class ObjectCopier {
         return plan.exists
       case 'removed':
         await before.prepared
-        await this.remove(object, views.destination)
-        return false
+        await this.remove(object, views.destination, plan.hides)
+        return plan.hides
       case 'created':
         return this.options.compare
           ? this.applyDiffering(object, plan, change.size, before, result)
@@ -319,9 +332,12 @@ export class ObjectCopier {
     return true
   }
 
-  private async remove(object: number, to: IoCtx): Promise<void> {
+  /** @param hides an empty object stays in its place, so that no parent shows through */
+  private async remove(object: number, to: IoCtx, hides = false): Promise<void> {
+    const oid = dataObjectName(this.options.destinationPrefix, object)
+    if (hides) return void (await to.write(oid, new WriteOperation().create(false).truncate(0)))
     try {
-      await to.write(dataObjectName(this.options.destinationPrefix, object), new WriteOperation().remove())
+      await to.write(oid, new WriteOperation().remove())
     } catch (error) {
       if (!isErrno(error, Errno.ENOENT)) throw error
     }
@@ -357,4 +373,8 @@ export class ObjectCopier {
       release()
     }
   }
+}
+
+function isHidden({ hidden }: StepViews, object: number): boolean {
+  return object >= hidden.start && object < hidden.end
 }
