@@ -238,9 +238,9 @@ export class CephCluster {
     return (Object.keys(this.processes) as DaemonName[]).filter((daemon) => this.pid(daemon) !== undefined)
   }
 
-  /** `ceph …` as client.admin; its standard output. */
+  /** `ceph …` as client.admin, such as may be repeated (see `runAgain`); its standard output. */
   ceph(...args: string[]): Promise<string> {
-    return run(['ceph', '-c', this.conf, ...args])
+    return runAgain(['ceph', '-c', this.conf, ...args])
   }
 
   async cephJson<T>(...args: string[]): Promise<T> {
@@ -271,12 +271,12 @@ export class CephCluster {
   }
 
   async createPool(name: string): Promise<void> {
-    await runAgain(['ceph', '-c', this.conf, 'osd', 'pool', 'create', name, '8'])
-    await runAgain(['rbd', '-c', this.conf, 'pool', 'init', name])
+    await this.ceph('osd', 'pool', 'create', name, '8')
+    await this.rbdAgain(['pool', 'init', name])
   }
 
   async deletePool(name: string): Promise<void> {
-    await runAgain(['ceph', '-c', this.conf, 'osd', 'pool', 'delete', name, name, '--yes-i-really-really-mean-it'])
+    await this.ceph('osd', 'pool', 'delete', name, name, '--yes-i-really-really-mean-it')
   }
 
   /** Counters of the OSD's `perf dump`, e.g. `osd.op_in_bytes`. */
