@@ -9,6 +9,7 @@ import type { Semaphore } from '../base/semaphore.ts'
 import type { ImageMetrics } from '../observability/metrics.ts'
 import { EBLOCKLISTED, isErrno } from '../rados/errors.ts'
 import type { Commanded } from './admin-commands.ts'
+import { NotConfirmed } from './confirm-gone.ts'
 import type { ImageContext, ReplayProgress } from './image-context.ts'
 import { STARTING, STOPPED, STOPPING, replayingDescription, statusOfEnd, type ImageStatus } from './image-status.ts'
 import type { MirrorOptions } from './options.ts'
@@ -77,6 +78,8 @@ export class ImageReplayer implements Commanded {
   /** whose status was published last of all ends */
   private shownEnd: ReplayEnd['type'] | undefined
   private progress: ImageStatus | undefined
+  /** why the local image was not moved to the trash, the last time */
+  private keptBecause: string | undefined
   private lastProgressAt = -Infinity
   private cancelProgress: (() => void) | undefined
   private readonly idle = new Set<() => void>()
@@ -316,10 +319,14 @@ export class ImageReplayer implements Commanded {
   private async trashMove(resync: boolean): Promise<boolean> {
     try {
       await this.options.trashMove(resync)
+      this.keptBecause = undefined
       return true
     } catch (error) {
       if (isCancelled(error) || isErrno(error, EBLOCKLISTED)) throw error
-      this.options.log.warn({ err: error, resync }, 'cannot move the local image to the trash')
+      const message = error instanceof Error ? error.message : String(error)
+      this.options.log[message === this.keptBecause ? 'debug' : 'warn']({ err: error, resync }, 'cannot move the local image to the trash')
+      this.keptBecause = message
+      if (error instanceof NotConfirmed) this.publish({ state: 'error', description: message })
       return false
     }
   }
