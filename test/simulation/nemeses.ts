@@ -35,6 +35,7 @@ export class Nemeses {
   ) {
     const choice = new SeededRandom(world.seed, 'nemeses')
     this.chosen = new Set(NEMESES.filter((one) => choice.chance(CHOSEN) && !without.has(one)))
+    world.lateWrites = this.chosen.has('late')
     for (const one of NEMESES) this.chance.set(one, new SeededRandom(world.seed, one))
     world.troubles = (connection, operation) => (this.active && connection.process.role === 'daemon' ? this.troublesOf(connection, operation) : NONE)
     world.outage = (process, site) => this.outageFor(process, site)

@@ -54,6 +54,8 @@ export class World implements ProcessWorld {
   readonly logged: Logged[] = []
   /** operations that were begun on both clusters */
   operations = 0
+  /** operations may be done when nobody waits for them any more */
+  lateWrites = false
   /** changes that were applied on both clusters */
   changes = 0
   troubles: (connection: Connection, operation: PlannedOperation) => readonly Trouble[] = () => []
