@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events'
 import { Cancelled, isCancelled } from '../base/cancelled.ts'
-import type { Clock } from '../base/clock.ts'
+import { delay, type Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { Notifier } from '../base/notifier.ts'
 import type { Random } from '../base/random.ts'
@@ -211,6 +211,7 @@ export class ImageReplayer implements Commanded {
         if (next === 'delete' || next === 'resync') {
           if (await this.trashMove(next === 'resync')) {
             retry.reset()
+            if (end.type === 'localIncomplete') await delay(clock, retry.anewMs(clock.monotonic()), signal)
             if (next === 'resync') continue
             return
           }

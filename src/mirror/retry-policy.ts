@@ -7,6 +7,10 @@ const FIRST_RETRY_MS = 1_000
 /** A promotion goes on only while the image is left alone (librbd/mirror/snapshot/PromoteRequest.cc). */
 const PROMOTION_MS = 4_000
 
+/** An image that was left unfinished longer ago has nothing to do with the one before. */
+const UNFINISHED_MEMORY_MS = 60_000
+const MAX_ANEW_MS = 30_000
+
 /** What follows from an end: nothing but another look later, or something to be done first. */
 export type AfterEnd = 'retry' | 'again' | 'delete' | 'resync' | 'finish'
 
@@ -31,6 +35,8 @@ export function afterEnd(end: ReplayEnd): AfterEnd {
 export class RetryPolicy {
   private backoff: Backoff
   private lastEnd: ReplayEnd['type'] | undefined
+  private readonly anew: Backoff
+  private unfinishedAt = -Infinity
   private intervalMs: number
 
   constructor(
@@ -39,6 +45,20 @@ export class RetryPolicy {
   ) {
     this.intervalMs = this.interval()
     this.backoff = new Backoff(random, Math.min(FIRST_RETRY_MS, this.intervalMs), this.intervalMs)
+    this.anew = new Backoff(random, FIRST_RETRY_MS, MAX_ANEW_MS)
+  }
+
+  /**
+   * Milliseconds before an image that was left unfinished is made anew, whoever wakes us: none the first time, then ever more. What has it fail has
+   * it fail again, and each try tells all who watch.
+   * @param now monotonic
+   */
+  anewMs(now: number): number {
+    const again = now - this.unfinishedAt < UNFINISHED_MEMORY_MS
+    if (!again) this.anew.reset()
+    const waitMs = again ? this.anew.step() : 0
+    this.unfinishedAt = now + waitMs
+    return waitMs
   }
 
   private interval(): number {

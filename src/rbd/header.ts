@@ -6,6 +6,7 @@ import { Errno, isErrno, RadosError } from '../rados/errors.ts'
 import { NO_SNAP, type IoCtx, type SnapContext, type SnapId } from '../rados/io-ctx.ts'
 import { ReadOperation } from '../rados/operation.ts'
 import { FEATURE_MIGRATING, FEATURE_STRIPINGV2, FEATURES_ALL, hasFeature } from './features.ts'
+import { snapshotInfoOf } from './malformed-snapshot.ts'
 import { headerName, RBD_DIRECTORY, RBD_TRASH } from './names.ts'
 
 /** Where a clone's unwritten data comes from, and how many bytes from the image's start are still backed by it. */
@@ -185,6 +186,7 @@ async function loadSnapshots(io: IoCtx, id: string, ids: readonly SnapId[], sign
 async function loadSnapshotPage(io: IoCtx, id: string, ids: readonly SnapId[], signal: AbortSignal | undefined): Promise<ImageSnapshot[]> {
   const op = new ReadOperation()
   const handles = ids.map((snapId) => ({
+    snapId,
     info: rbd.snapshotGet.step(op, { snapId }),
     overlap: rbd.parentOverlapGet.step(op, { snapId }),
     flags: rbd.getFlags.step(op, { snapId }),
@@ -194,8 +196,8 @@ async function loadSnapshotPage(io: IoCtx, id: string, ids: readonly SnapId[], s
     if (isErrno(error, Errno.ENOENT)) throw new SnapshotVanished('a snapshot was removed meanwhile', { cause: error })
     throw error
   })
-  return handles.map(({ info, overlap, flags, protection }) => {
-    const { imageSize, ...snapshot } = rbd.snapshotGet.result(results, info)
+  return handles.map(({ snapId, info, overlap, flags, protection }) => {
+    const { imageSize, ...snapshot } = snapshotInfoOf(snapId, () => rbd.snapshotGet.result(results, info))
     return {
       ...snapshot,
       size: imageSize,

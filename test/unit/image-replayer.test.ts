@@ -228,6 +228,21 @@ describe('ImageReplayer', () => {
     expect(harness.replayer.status().state).toBe('Replaying')
   })
 
+  it('makes an image that is left unfinished anew, at once the first time, then ever more seldom, whoever wakes it', async () => {
+    let round = 0
+    const next = (): ReplayEnd => (round++ % 2 === 0 ? { type: 'localIncomplete' } : { type: 'failed', description: 'failed to create local image', error: undefined })
+    harness = new Harness([async () => next()])
+    await settle()
+    expect(harness.moves.length).toBe(1)
+    for (let ms = 0; ms < 30_000; ms += 50) {
+      harness.replayer.wake()
+      await harness.clock.advance(50)
+    }
+    // after 1, 2, 4, 8 s …
+    expect(harness.moves.length).toBeGreaterThan(3)
+    expect(harness.moves.length).toBeLessThan(8)
+  })
+
   it('ends when neither side has the image', async () => {
     harness = new Harness([{ type: 'imageGone' }])
     await harness.ended

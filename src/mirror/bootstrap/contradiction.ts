@@ -3,6 +3,7 @@ import { mirrorImageGet } from '../../cls/rbd/mirror-client.ts'
 import { MalformedInput } from '../../encoding/malformed-input.ts'
 import { Errno, isErrno } from '../../rados/errors.ts'
 import type { IoCtx } from '../../rados/io-ctx.ts'
+import { MalformedSnapshot } from '../../rbd/malformed-snapshot.ts'
 import { headerName, RBD_MIRRORING } from '../../rbd/names.ts'
 import { SyncFailure } from '../snapshot/image-sync.ts'
 
@@ -32,7 +33,9 @@ export async function explainContradiction(
       ? 'on the remote cluster: rbd mirror image disable, then enable it again'
       : `rename or remove the image, and ${drop}; the primary is then copied anew`
   if (entry?.mode === 'journal') return because(`its journal is missing, has no owner, or makes no sense (${text(error)}); ${again}`)
-  return malformed ? because(`its snapshots can't be read (${text(error)}); ${again}`) : undefined
+  if (!malformed) return undefined
+  const cure = error instanceof MalformedSnapshot && site === 'remote' ? `on the remote cluster: rbd snap rm --snap-id ${error.snapId}` : again
+  return because(`its snapshots can't be read (${text(error)}); ${cure}`)
 }
 
 /** An image that is in the way of a replica. */

@@ -3,7 +3,7 @@ import { Errno, isErrno } from '../../rados/errors.ts'
 import type { Cluster } from '../../rados/cluster.ts'
 import type { IoCtx, SnapId } from '../../rados/io-ctx.ts'
 import type { ParentToAttach } from '../../rbd/create-image.ts'
-import { OP_FEATURE_CLONE_CHILD } from '../../rbd/features.ts'
+import { FEATURE_JOURNALING, hasFeature, OP_FEATURE_CLONE_CHILD } from '../../rbd/features.ts'
 import { loadHeader, type ImageHeader, type ImageParent, type ImageSnapshot } from '../../rbd/header.ts'
 import { isNonPrimary, mirrorSnapshots } from '../../rbd/mirror/mirror-snapshot.ts'
 import { RBD_MIRRORING } from '../../rbd/names.ts'
@@ -32,21 +32,28 @@ export async function findLocalParent(context: ImageContext, remote: ImageHeader
   let localIo: IoCtx | undefined
   try {
     localIo = await openSamePool(context.local.cluster, remoteIo)
-    const globalImageId = (await mirrored(mirrorImageGet.call(remoteIo, RBD_MIRRORING, { imageId: parent.imageId }), 'is not mirrored')).globalImageId
-    const imageId = await mirrored(mirrorImageGetImageId.call(localIo, RBD_MIRRORING, { globalImageId }), 'is not mirrored to here yet')
-    const [remoteParent, localParent] = await Promise.all([
-      loadHeader(remoteIo, parent.imageId, { access: 'read-only' }),
-      mirrored(loadHeader(localIo, imageId, { access: 'read-only' }), 'is not mirrored to here yet'),
-    ])
+    const remoteParent = await loadHeader(remoteIo, parent.imageId, { access: 'read-only' })
+    const spec = [remoteIo.poolName, ...(remoteIo.namespace === '' ? [] : [remoteIo.namespace]), remoteParent.name].join('/')
+    const unmirrored = `parent image ${spec} is not mirrored; on the remote cluster: rbd mirror image enable ${spec}`
+    const waiting = `parent image ${spec} is not mirrored to here yet`
+    const { globalImageId } = await mirrored(mirrorImageGet.call(remoteIo, RBD_MIRRORING, { imageId: parent.imageId }), unmirrored)
+    const imageId = await mirrored(mirrorImageGetImageId.call(localIo, RBD_MIRRORING, { globalImageId }), waiting)
+    const localParent = await mirrored(loadHeader(localIo, imageId, { access: 'read-only' }), waiting)
     const snapshot = findLocalSnapshot(context, parent, localIo.poolId, remoteParent, localParent)
-    if (!snapshot) throw new ParentNotReady(`snapshot of parent image ${remoteParent.name} is not mirrored to here yet`)
+    if (!snapshot) throw new ParentNotReady(`snapshot of parent image ${spec} is not mirrored to here yet`)
+    const cloneFormat = (remote.opFeatures & OP_FEATURE_CLONE_CHILD) !== 0n ? 2 : 1
+    if (cloneFormat === 1 && snapshot.protection !== 'protected') {
+      // that comes with the state of a mirror-snapshot, or with an entry of the journal
+      const soon = hasFeature(localParent.features, FEATURE_JOURNALING) ? '' : `; on the remote cluster: rbd mirror image snapshot ${spec}`
+      throw new ParentNotReady(`snapshot ${snapshot.name} of parent image ${spec} is not protected here yet${soon}`)
+    }
     return {
       poolId: localIo.poolId,
       poolNamespace: parent.poolNamespace,
       imageId,
       snapId: snapshot.id,
       overlap: headOverlap(remote),
-      cloneFormat: (remote.opFeatures & OP_FEATURE_CLONE_CHILD) !== 0n ? 2 : 1,
+      cloneFormat,
       io: localIo,
     }
   } catch (error) {
@@ -93,7 +100,7 @@ async function mirrored<T>(step: Promise<T>, otherwise: string): Promise<T> {
   try {
     return await step
   } catch (error) {
-    if (isErrno(error, Errno.ENOENT)) throw new ParentNotReady(`parent image ${otherwise}`)
+    if (isErrno(error, Errno.ENOENT)) throw new ParentNotReady(otherwise)
     throw error
   }
 }

@@ -6,6 +6,7 @@ import { Errno, isErrno } from '../../rados/errors.ts'
 import type { IoCtx, SnapId } from '../../rados/io-ctx.ts'
 import { ReadOperation } from '../../rados/operation.ts'
 import { loadOwnership, promotionOfTag } from '../journal/image-journal.ts'
+import { snapshotInfoOf } from '../malformed-snapshot.ts'
 import { headerName, RBD_MIRRORING } from '../names.ts'
 
 /**
@@ -73,9 +74,9 @@ async function loadPromotion(io: IoCtx, imageId: string, options?: { signal?: Ab
     if (snaps.length === 0) return unknown
     try {
       const operation = new ReadOperation()
-      const handles = snaps.map((snapId) => snapshotGet.step(operation, { snapId }))
+      const handles = snaps.map((snapId) => ({ snapId, step: snapshotGet.step(operation, { snapId }) }))
       const results = await io.read(oid, operation, options)
-      return promotionOf(handles.map((handle) => snapshotGet.result(results, handle)))
+      return promotionOf(handles.map(({ snapId, step }) => snapshotInfoOf(snapId, () => snapshotGet.result(results, step))))
     } catch (error) {
       if (!isErrno(error, Errno.ENOENT) || tries === maxTries) throw error
     }
