@@ -161,6 +161,11 @@ export class Operator {
     )
   }
 
+  /** As `rbd snap rm --snap-id` does. */
+  removeSnapshotById(name: string, id: SnapId): Command {
+    return this.onImage('snap-rm', name, (image) => removeSnapshot(image, id), { journaled: true })
+  }
+
   resize(name: string, size: number): Command {
     return this.onImage('resize', name, (image) => resizeImage(image, { size, allowShrink: true }), { journaled: true })
   }

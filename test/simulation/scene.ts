@@ -72,9 +72,13 @@ export class Scene {
     await this.world.finish('stop the daemons', () => Promise.all([this.daemons.a.stop(), this.daemons.b.stop()]), STOP_MS)
   }
 
+  newHistory(name: string): void {
+    this.histories.set(name, new ImageHistory())
+  }
+
   /** A mirrored image, at site A if nothing else is said. Resolves with its id. */
   async mirrorNew(name: string, mode: MirrorImageMode, size: number, operator = this.operators.a, features?: bigint): Promise<string> {
-    this.histories.set(name, new ImageHistory())
+    this.newHistory(name)
     const id = await this.command('create', operator.create(name, size, features))
     await this.command('enable', operator.enable(name, mode))
     return id
@@ -83,7 +87,7 @@ export class Scene {
   /** The same of a clone, made at site A from a snapshot of an image that is mirrored already. */
   async mirrorClone(parent: string, snapshot: string, name: string, mode: MirrorImageMode): Promise<string> {
     const { a } = this.operators
-    this.histories.set(name, new ImageHistory())
+    this.newHistory(name)
     const id = await this.command('clone', a.clone(parent, snapshot, name))
     await this.command('enable', a.enable(name, mode))
     return id

@@ -168,6 +168,19 @@ export class ImageJournal {
     })
   }
 
+  /** Whether this site has given up ownership, and not lived to tell those who replay. */
+  async isDemotionUntold(): Promise<boolean> {
+    const { tid, data } = this.state
+    if (data.mirrorUuid !== ORPHAN_MIRROR_UUID || data.predecessor.mirrorUuid !== LOCAL_MIRROR_UUID) return false
+    for await (const { tagTid } of this.journal.entriesOfSet(this.journal.metadata.activeSet)) if (tagTid === tid) return false
+    return true
+  }
+
+  /** The second half of a demotion. */
+  tellDemotion(): Promise<void> {
+    return this.tellChange(this.state.tid)
+  }
+
   async close(): Promise<void> {
     await this.journal.close()
   }
@@ -175,6 +188,10 @@ export class ImageJournal {
   /** A change of owner is an epoch, and an event in it that tells whoever replays. */
   private async changeOwner(data: TagData): Promise<void> {
     const { tid } = await this.allocateTag(data)
+    await this.tellChange(tid)
+  }
+
+  private async tellChange(tid: bigint): Promise<void> {
     const event = encode(EventEntry, { event: { type: 'demotePromote' }, timestamp: zeroTime })
     const position = await this.journal.record(tid).append(event)
     const { splayWidth } = this.journal.metadata

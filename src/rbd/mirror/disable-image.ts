@@ -6,8 +6,8 @@ import { decode } from '../../encoding/codec.ts'
 import { unregisterClient } from '../../journal/clients.ts'
 import { JournalMetadata } from '../../journal/metadata.ts'
 import { errnoText } from '../../rados/errno-text.ts'
-import { Errno, isErrno } from '../../rados/errors.ts'
-import { FEATURE_JOURNALING } from '../features.ts'
+import { Errno, ifThere, isErrno } from '../../rados/errors.ts'
+import { FEATURE_JOURNALING, hasFeature } from '../features.ts'
 import { findSnapshotByName } from '../header.ts'
 import type { Image } from '../image.ts'
 import { ClientData } from '../journal/client-data.ts'
@@ -25,6 +25,7 @@ import { mirrorSnapshots } from './mirror-snapshot.ts'
 import { getMirrorMode } from './get-mirror-mode.ts'
 import { promoteJournal, promoteSnapshotImage } from './promote-image.ts'
 import { explained, Refusal } from './refusal.ts'
+import { removeTrashedMirrorSnapshots } from './trashed-snapshots.ts'
 
 const api = 'librbd::api::Mirror: image_disable: '
 const request = 'librbd::mirror::DisableRequest: '
@@ -43,7 +44,7 @@ export async function disableImage(image: Image, force: boolean, signal?: AbortS
   await image.refreshIfNeeded()
   if ((await getMirrorMode(io)) !== 'image') throw refuse(Errno.EINVAL, 'cannot disable mirroring in the current pool mirroring mode')
   const entry = await findMirrorImage(io, id)
-  if (!entry) return
+  if (!entry) return finishDisabling(image, signal)
   const disabling: MirrorImage = { ...entry, state: 'disabling' }
   await explained((errno) => `${api}cannot disable mirroring: ${errnoText(errno)}`, () => setMirrorImage(io, id, disabling, options.log))
   try {
@@ -72,7 +73,10 @@ async function disable(image: Image, entry: MirrorImage, force: boolean, signal:
   }
   await image.refreshIfNeeded()
   if (entry.mode === 'journal') await removePeerClients(image, signal)
-  else for (const { id: snapId } of mirrorSnapshots(image.header.snapshots)) await removeSnapshot(image, snapId, { signal })
+  else {
+    await removeTrashedMirrorSnapshots(image, signal)
+    for (const { id: snapId } of mirrorSnapshots(image.header.snapshots)) await removeSnapshot(image, snapId, { signal })
+  }
   await removeMirrorImage(io, id, entry.globalImageId, options.log)
 }
 
@@ -99,6 +103,12 @@ async function removePeerClients(image: Image, signal: AbortSignal | undefined):
 async function removeImageMeta(image: Image, signal: AbortSignal | undefined): Promise<void> {
   const mirrorUuid = await mirrorUuidGet.call(image.io, RBD_MIRRORING, undefined)
   await removeMetadata(image, imageMetaKey(mirrorUuid), { signal })
+}
+
+/** A run that had removed the journal may not have lived to switch journaling off: nobody could write to the image. */
+async function finishDisabling(image: Image, signal: AbortSignal | undefined): Promise<void> {
+  if (!hasFeature(image.header.features, FEATURE_JOURNALING) || (await ifThere(image.io.stat(journalHeaderName(image.id))))) return
+  await disableJournaling(image, signal)
 }
 
 /** The image is out of mirroring already: journaling that can't be switched off is no failure. */

@@ -4,11 +4,11 @@ import { findSnapshotByName } from '../header.ts'
 import type { Image } from '../image.ts'
 import { operationError } from '../operations/invoke.ts'
 import { createSnapshot } from '../operations/snapshot-create.ts'
-import { removeSnapshot } from '../operations/snapshot-remove.ts'
 import { mirrorNamespace } from './mirror-snapshot.ts'
 import { listPeers } from './peers.ts'
 import { nextUnlink, primarySnapshotRefusal } from './primary-plan.ts'
 import { Refusal } from './refusal.ts'
+import { removeTrashedMirrorSnapshots } from './trashed-snapshots.ts'
 import { forgetSnapshot } from './unlink-peer.ts'
 
 export interface PrimarySnapshot {
@@ -65,10 +65,7 @@ async function followers(image: Image): Promise<string[]> {
 async function prune(image: Image, peers: readonly string[], signal: AbortSignal | undefined): Promise<void> {
   const limit = Math.max(3, image.numericOption('rbd_mirroring_max_mirroring_snapshots', 5))
   try {
-    // where pruning was cut short they are in the trash, in which nobody else looks for them
-    for (const { id, namespace, childCount } of [...image.header.snapshots]) {
-      if (namespace.type === 'trash' && namespace.originalType === 'mirror' && childCount === 0) await removeSnapshot(image, id, { signal })
-    }
+    await removeTrashedMirrorSnapshots(image, signal)
     for (let round = 0; round < maxUnlinks; round++) {
       const unlink = nextUnlink((await image.refreshIfNeeded()).snapshots, peers, limit)
       if (!unlink) return
