@@ -292,6 +292,23 @@ describe('copyImage', () => {
     )
   }, 300_000)
 
+  it('does not have the object map say that an object has changed of which only what lies behind its end was discarded', async () => {
+    const mapped = { order, stripeUnit: objectSize, stripeCount: 1, features: mapFeatures | FEATURE_FAST_DIFF, parentOverlap: 0 }
+    const replication = new Replication({ primary: mapped, replica: mapped }, 1)
+    const within: Action = { ...finalSync, outside: false }
+    const history: Action[] = [
+      { type: 'write', offset: objectSize, length: 100, fill: 1 },
+      within,
+      { type: 'discard', offset: objectSize + 4096, length: 100 },
+      // which has what follows marked ahead
+      { type: 'write', offset: 0, length: 100, fill: 1 },
+      within,
+    ]
+    for (const each of history) await replication.run(each)
+    const head = replication.replica.mapAt(NO_SNAP)!
+    expect([head.get(0), head.get(1)]).toEqual([ObjectState.exists, ObjectState.existsClean])
+  })
+
   it('keeps what an abandoned copy wrote out of user snapshots', async () => {
     const plain = { order, stripeUnit: objectSize, stripeCount: 1, features: 0n, parentOverlap: 0 }
     const replication = new Replication({ primary: plain, replica: plain }, 1)

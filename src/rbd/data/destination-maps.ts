@@ -113,6 +113,7 @@ export class DestinationMaps {
     if (!this.head) return
     const marks: Promise<void>[] = []
     if (!outcomes.at(-1)!.exists) marks.push(this.markHead(object, ObjectState.nonexistent))
+    else if (outcomes.length === 1 && !outcomes[0]!.changed) marks.push(this.takeBackMark(object))
     this.markSnapshots(object, outcomes, true, marks)
     if (marks.length > 0) await Promise.all(marks)
   }
@@ -124,6 +125,12 @@ export class DestinationMaps {
   private markHead(object: number, state: ObjectState): Promise<void> {
     // behind the end of the map nothing can exist
     return object < this.head!.states.length ? this.head!.mark(object, state) : Promise.resolve()
+  }
+
+  /** An object that was marked ahead, and had nothing to be written after all: what was discarded lay behind its end, say. */
+  private takeBackMark(object: number): Promise<void> {
+    const before = this.initial && object < this.initial.length ? (this.initial.get(object) as ObjectState) : undefined
+    return before === ObjectState.existsClean ? this.markHead(object, before) : Promise.resolve()
   }
 
   /** Objects that will be written often come in runs: marking them together saves an operation, and the wait for it, for each few. */
