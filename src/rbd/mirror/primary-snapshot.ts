@@ -1,6 +1,6 @@
 import { Errno } from '../../rados/errors.ts'
 import type { SnapId } from '../../rados/io-ctx.ts'
-import { findSnapshotByName } from '../header.ts'
+import { findSnapshotByName, type ImageHeader } from '../header.ts'
 import type { Image } from '../image.ts'
 import { operationError } from '../operations/invoke.ts'
 import { createSnapshot } from '../operations/snapshot-create.ts'
@@ -34,9 +34,11 @@ const here = 'librbd::mirror::snapshot'
  */
 export async function createPrimarySnapshot(image: Image, options: PrimarySnapshot): Promise<SnapId> {
   const { globalImageId, demoted = false, force = false, withoutPeers = false, quiesce, signal } = options
-  const { snapshots } = await image.refreshIfNeeded()
-  const refusal = primarySnapshotRefusal(snapshots, { demoted, force })
-  if (refusal !== undefined) throw new Refusal(Errno.EINVAL, [`${here}::util:  can_create_primary_snapshot: ${refusal}`], image)
+  const check = ({ snapshots }: ImageHeader) => {
+    const refusal = primarySnapshotRefusal(snapshots, { demoted, force })
+    if (refusal !== undefined) throw new Refusal(Errno.EINVAL, [`${here}::util:  can_create_primary_snapshot: ${refusal}`], image)
+  }
+  check(await image.refreshIfNeeded())
   const peers = await followers(image)
   if (peers.length === 0 && !withoutPeers) {
     const line = `${here}::CreatePrimaryRequest: handle_get_mirror_peers: no mirror tx peers configured for the pool`
@@ -44,7 +46,8 @@ export async function createPrimarySnapshot(image: Image, options: PrimarySnapsh
   }
   const name = `.mirror.primary.${globalImageId}.${image.options.random.uuid()}`
   const namespace = mirrorNamespace(demoted ? 'primary-demoted' : 'primary', false, { mirrorPeerUuids: new Set(peers) })
-  await createSnapshot(image, { name, namespace, quiesce }, { signal })
+  // the image may have been demoted since
+  await createSnapshot(image, { name, namespace, quiesce, check }, { signal })
   const created = findSnapshotByName(await image.refresh(), 'mirror', name)
   if (!created) throw operationError(image, Errno.ENOENT, 'find the new mirror-snapshot')
   await prune(image, peers, signal)

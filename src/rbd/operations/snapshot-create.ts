@@ -3,7 +3,7 @@ import type { SnapshotNamespace } from '../../cls/rbd/types.ts'
 import { Errno, isErrno, RadosError } from '../../rados/errors.ts'
 import type { SnapId } from '../../rados/io-ctx.ts'
 import { mirrorImageSnapshotSetCopyProgress } from '../../cls/rbd/mirror-client.ts'
-import { findSnapshot, findSnapshotByName } from '../header.ts'
+import { findSnapshot, findSnapshotByName, type ImageHeader } from '../header.ts'
 import type { Image } from '../image.ts'
 import { captureImageState } from '../mirror/capture-image-state.ts'
 import { writeImageState } from '../mirror/image-state.ts'
@@ -31,6 +31,8 @@ export interface SnapshotToCreate {
   snapId?: SnapId | undefined
   /** whether clients are asked to bring what they write into order before, e.g. file systems; `skip` without it, for there is nothing to quiesce in what a daemon makes */
   quiesce?: Quiesce | undefined
+  /** Told the header as it is when nobody else can change it any more; throws what speaks against the snapshot. Another lock owner asks itself. */
+  check?: ((header: ImageHeader) => void) | undefined
 }
 
 /** Makes a snapshot of the head, by the lock owner. Rejects with EEXIST for a name that is taken, EDQUOT at the snapshot limit. */
@@ -75,9 +77,10 @@ async function quiesceClients(image: Image, quiesce: Quiesce): Promise<(() => Pr
   }
 }
 
-async function createQuiesced(image: Image, { name, namespace, snapId }: SnapshotToCreate): Promise<SnapId> {
+async function createQuiesced(image: Image, { name, namespace, snapId, check }: SnapshotToCreate): Promise<SnapId> {
   let created: SnapId | undefined
   await changeHeader(image, async () => {
+    check?.(await image.refresh())
     const before = findSnapshotByName(image.header, namespace.type, name)
     if (before) throw operationError(image, Errno.EEXIST, `create snapshot ${name}`)
     created = await addToHeader(image, name, namespace, snapId)
