@@ -1,4 +1,7 @@
 import { describe, expect, it } from 'vitest'
+import { encode, zeroTime } from '../../src/encoding/codec.ts'
+import { EventEntry } from '../../src/rbd/journal/events.ts'
+import { ImageJournal } from '../../src/rbd/journal/image-journal.ts'
 import { loadMirrorInfo } from '../../src/rbd/mirror/mirror-info.ts'
 import { findImage } from './images.ts'
 import { Scene } from './scene.ts'
@@ -8,7 +11,7 @@ const isOrphan = async (site: Site) => (await loadMirrorInfo(site.io, (await fin
 const splitBrains = ({ world }: Scene) => world.trail.filter((line) => line.includes('split-brain'))
 
 /** B is promoted and demoted again, `meanwhile` as its primary, before A has heard of it; then A is promoted. */
-async function promotedUnheard(scene: Scene, meanwhile: () => Promise<void>): Promise<void> {
+async function promotedUnheard(scene: Scene, meanwhile: () => Promise<void>, demoted = async () => undefined as void): Promise<void> {
   const { world, operators, daemons } = scene
   const { a, b } = world.sites
   scene.startDaemons()
@@ -25,6 +28,7 @@ async function promotedUnheard(scene: Scene, meanwhile: () => Promise<void>): Pr
     if (round === 0) await meanwhile()
     await scene.command('demote', operators.b.demote('image'))
   }
+  await demoted()
   await scene.command('promote', operators.a.promote('image'))
   await scene.write(a, 'image', 1_000)
 }
@@ -69,6 +73,35 @@ describe('a site that was primary before the other has heard of it', () => {
         await world.run(60_000)
         expect(splitBrains(scene)).not.toEqual([])
         expect((await scene.content(b, (await findImage(b, 'image'))!)).equals(mine!)).toBe(true)
+        await scene.stopDaemons()
+      },
+      { verbose: true },
+    )
+  })
+
+  it('is left alone if it may have written what no tag tells of', async () => {
+    await Scene.play(
+      33,
+      async (scene) => {
+        const { world, operators } = scene
+        const { b } = world.sites
+        await promotedUnheard(
+          scene,
+          async () => undefined,
+          () =>
+            // under the promotion's own tag, and not committed
+            scene.command(
+              'record a write',
+              operators.b.command('record', async ({ io, options: { clock, log } }) => {
+                const own = await ImageJournal.open({ io, journalId: (await findImage(b, 'image'))!, openPool: () => Promise.reject(new Error('another pool')), clock, log })
+                const event = { type: 'aioWrite', offset: 0, length: 512, data: Buffer.alloc(512, 1) } as const
+                await own.journal.record(own.ownership.data.predecessor.tagTid).append(encode(EventEntry, { event, timestamp: zeroTime }))
+                await own.close()
+              }),
+            ),
+        )
+        await world.run(60_000)
+        expect(splitBrains(scene)).not.toEqual([])
         await scene.stopDaemons()
       },
       { verbose: true },
