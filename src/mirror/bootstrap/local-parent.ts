@@ -1,10 +1,15 @@
 import { mirrorImageGet, mirrorImageGetImageId } from '../../cls/rbd/mirror-client.ts'
+import type { Client } from '../../cls/journal/types.ts'
+import { decode } from '../../encoding/codec.ts'
+import { findClient } from '../../journal/clients.ts'
 import { Errno, isErrno } from '../../rados/errors.ts'
 import type { Cluster } from '../../rados/cluster.ts'
 import type { IoCtx, SnapId } from '../../rados/io-ctx.ts'
 import type { ParentToAttach } from '../../rbd/create-image.ts'
 import { FEATURE_JOURNALING, hasFeature, OP_FEATURE_CLONE_CHILD } from '../../rbd/features.ts'
 import { loadHeader, type ImageHeader, type ImageParent, type ImageSnapshot } from '../../rbd/header.ts'
+import { ClientData } from '../../rbd/journal/client-data.ts'
+import { loadMirrorInfo } from '../../rbd/mirror/mirror-info.ts'
 import { isNonPrimary, mirrorSnapshots } from '../../rbd/mirror/mirror-snapshot.ts'
 import { RBD_MIRRORING } from '../../rbd/names.ts'
 import type { ImageContext } from '../image-context.ts'
@@ -39,8 +44,10 @@ export async function findLocalParent(context: ImageContext, remote: ImageHeader
     const { globalImageId } = await mirrored(mirrorImageGet.call(remoteIo, RBD_MIRRORING, { imageId: parent.imageId }), unmirrored)
     const imageId = await mirrored(mirrorImageGetImageId.call(localIo, RBD_MIRRORING, { globalImageId }), waiting)
     const localParent = await mirrored(loadHeader(localIo, imageId, { access: 'read-only' }), waiting)
-    const snapshot = findLocalSnapshot(context, parent, localIo.poolId, remoteParent, localParent)
-    if (!snapshot) throw new ParentNotReady(`snapshot of parent image ${spec} is not mirrored to here yet`)
+    const localMirrorUuid = context.pools.local(localIo.poolId)?.mirrorUuid ?? context.local.mirrorUuid
+    const snapshot = findLocalSnapshot(context, parent, localMirrorUuid, remoteParent, localParent)
+    const client = () => findClient(remoteIo, parent.imageId, localMirrorUuid)
+    if (!snapshot || !(await isSynced(localIo, localParent, snapshot.id, client))) throw new ParentNotReady(`snapshot of parent image ${spec} is not mirrored to here yet`)
     const cloneFormat = (remote.opFeatures & OP_FEATURE_CLONE_CHILD) !== 0n ? 2 : 1
     if (cloneFormat === 1 && snapshot.protection !== 'protected') {
       // that comes with the state of a mirror-snapshot, or with an entry of the journal
@@ -72,7 +79,7 @@ function headOverlap({ parent, snapshots }: ImageHeader): number {
 function findLocalSnapshot(
   context: ImageContext,
   parent: ImageParent,
-  localPoolId: bigint,
+  localMirrorUuid: string,
   remoteParent: ImageHeader,
   localParent: ImageHeader,
 ): ImageSnapshot | undefined {
@@ -81,19 +88,26 @@ function findLocalSnapshot(
   const sides = {
     local: localParent.snapshots,
     remote: remoteParent.snapshots,
-    localMirrorUuid: pools.local(localPoolId)?.mirrorUuid ?? context.local.mirrorUuid,
+    localMirrorUuid,
     remoteMirrorUuid: pools.remote(parent.poolId)?.mirrorUuid ?? context.remote.mirrorUuid,
   }
   const noted = localParent.snapshots.find(({ id }) => remoteSnapIdOf(sides, id) === parent.snapId)
-  const found =
-    noted ?? localParent.snapshots.find(({ namespace, name }) => namespace.type === remoteSnapshot?.namespace.type && name === remoteSnapshot.name)
-  return found && isSynced(localParent, found.id) ? found : undefined
+  return noted ?? localParent.snapshots.find(({ namespace, name }) => namespace.type === remoteSnapshot?.namespace.type && name === remoteSnapshot.name)
 }
 
-/** User snapshots are made before they are filled: only a complete sync behind one says that it has its contents. */
-function isSynced({ snapshots }: ImageHeader, snapId: SnapId): boolean {
-  const replicas = mirrorSnapshots(snapshots).filter(({ id, namespace }) => id > snapId && isNonPrimary(namespace))
-  return replicas.length === 0 || replicas.some(({ namespace }) => namespace.complete)
+/**
+ * User snapshots are made before they are filled: only a sync that was completed since says that one has its contents. (`client`: this site's of the
+ * remote parent's journal)
+ */
+async function isSynced(io: IoCtx, { id, snapshots }: ImageHeader, snapId: SnapId, client: () => Promise<Client | undefined>): Promise<boolean> {
+  const { image, promotion } = await loadMirrorInfo(io, id)
+  if (promotion.state === 'primary') return true
+  if (image.mode === 'snapshot') {
+    return mirrorSnapshots(snapshots).some((snapshot) => snapshot.id > snapId && (snapshot.namespace.complete || !isNonPrimary(snapshot.namespace)))
+  }
+  const registered = await client()
+  const data = registered && decode(ClientData, registered.data, `client data of journal of the parent of ${id}`)
+  return data?.type === 'mirrorPeer' && data.state === 'replaying'
 }
 
 async function mirrored<T>(step: Promise<T>, otherwise: string): Promise<T> {
