@@ -67,4 +67,6 @@ export async function expectSameUserSnapshots(pair: ClusterPair, image: string, 
   )
 }
 
-const userSnapshots = (snapshots: readonly SnapshotEntry[]) => snapshots.filter(({ mirror, name }) => !mirror && !name.startsWith('.'))
+/** A snapshot of whatever kind is in the trash while it is removed, under a uuid. */
+const TRASHED = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+const userSnapshots = (snapshots: readonly SnapshotEntry[]) => snapshots.filter(({ mirror, name }) => !mirror && !name.startsWith('.') && !TRASHED.test(name))
