@@ -18,7 +18,7 @@ export const standardLockPolicy: LockPolicy = {
 }
 
 /**
- * As a guest of another site's image: the lock goes to whoever asks, and nothing is done for others, who then ask for the lock and do it
+ * As a guest of an image that is not ours to change, such as another site's: the lock goes to whoever asks, and nothing is done for others, who then ask for the lock and do it
  * themselves. Done here, it would not be in the image's journal, so that no replica would ever have it, and could write the image's data.
  */
 export const guestLockPolicy: LockPolicy = {

@@ -9,7 +9,7 @@ import { utimeFromMs } from '../../encoding/codec.ts'
 import type { Cluster } from '../../rados/cluster.ts'
 import { EBLOCKLISTED, Errno, isErrno } from '../../rados/errors.ts'
 import { Image } from '../../rbd/image.ts'
-import { standardLockPolicy } from '../../rbd/lock-policy.ts'
+import { guestLockPolicy } from '../../rbd/lock-policy.ts'
 import { loadMirrorInfo } from '../../rbd/mirror/mirror-info.ts'
 import { createPrimarySnapshot } from '../../rbd/mirror/primary-snapshot.ts'
 import { Refusal } from '../../rbd/mirror/refusal.ts'
@@ -121,7 +121,7 @@ export class SnapshotScheduler {
     const pool = await cluster.openPoolById(poolId)
     const io = pool.duplicate({ namespace })
     try {
-      const image = await Image.open(io, { id: imageId }, { cluster, access: 'write', clock, random, log, lockPolicy: standardLockPolicy, signal })
+      const image = await Image.open(io, { id: imageId }, { cluster, access: 'write', clock, random, log, lockPolicy: guestLockPolicy, signal })
       try {
         const { globalImageId } = (await loadMirrorInfo(io, imageId, { signal })).image
         const snapshot = await createPrimarySnapshot(image, { globalImageId, signal }).catch(async (error: unknown) => {

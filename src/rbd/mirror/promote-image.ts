@@ -11,7 +11,7 @@ import { operationError } from '../operations/invoke.ts'
 import { createSnapshot } from '../operations/snapshot-create.ts'
 import { unprotectSnapshotHere } from '../operations/snapshot-edit.ts'
 import { removeSnapshotHere } from '../operations/snapshot-remove.ts'
-import { rollBackSnapshotHere } from '../operations/snapshot-rollback.ts'
+import { restoreParentHere, rollBackSnapshotHere } from '../operations/snapshot-rollback.ts'
 import { journalOptionsOf } from './journal-switch.ts'
 import { mirrorNamespace } from './mirror-snapshot.ts'
 import { loadMirrorInfo } from './mirror-info.ts'
@@ -156,7 +156,10 @@ async function locked(image: Image, signal: AbortSignal | undefined, task: () =>
 async function giveUpSync(image: Image, plan: Extract<PromotionPlan, { type: 'forcePromote' }>): Promise<void> {
   const giveUp = async () => {
     const unsynced = unsyncedSnapshots(image.header.snapshots, plan)
-    if (plan.rollBackTo !== undefined) await rollBackSnapshotHere(image, plan.rollBackTo)
+    if (plan.rollBackTo !== undefined) {
+      await rollBackSnapshotHere(image, plan.rollBackTo)
+      await restoreParentHere(image, plan.rollBackTo)
+    }
     for (const { id, protection } of unsynced) {
       if (protection !== 'unprotected') await unprotectSnapshotHere(image, id)
       await removeSnapshotHere(image, id)

@@ -1,5 +1,6 @@
 import { forEachBounded } from '../../base/bounded.ts'
 import { assert } from '../../base/assert.ts'
+import { parentAttach } from '../../cls/rbd/client.ts'
 import { MalformedInput } from '../../encoding/malformed-input.ts'
 import { Errno, isErrno } from '../../rados/errors.ts'
 import type { SnapId } from '../../rados/io-ctx.ts'
@@ -46,6 +47,20 @@ export async function rollBackSnapshotHere(image: Image, snapId: SnapId): Promis
         objectMap.update(first, end, ObjectState.nonexistent),
       )
     }
+  })
+}
+
+/**
+ * The head of a clone that was smaller since the snapshot was taken, or flattened, no longer shows all of the parent that the snapshot does (librbd
+ * leaves it at that): after {@link rollBackSnapshotHere} it does again. The lock must be ours, if the image has one.
+ */
+export async function restoreParentHere(image: Image, snapId: SnapId): Promise<void> {
+  await changeHeader(image, async () => {
+    const { parent } = image.header
+    const { parentOverlap: overlap } = requireSnapshot(image, snapId, 'restore the parent of snapshot')
+    if (!parent || overlap === undefined || overlap <= (parent.overlap ?? 0)) return
+    const { poolId, poolNamespace, imageId } = parent
+    await parentAttach.call(image.io, image.headerOid, { parent: { poolId, poolNamespace, imageId, snapId: parent.snapId }, overlap, reattach: true })
   })
 }
 
