@@ -58,7 +58,6 @@ export class ModelImage {
       migrating: false,
     }
     this.layout = layoutOf(this.header)
-    this.overlap = parentOverlap
   }
 
   get hasMap(): boolean {
@@ -70,7 +69,12 @@ export class ModelImage {
   }
 
   /** bytes of the head that the parent backs */
-  overlap: number
+  get overlap(): number {
+    return this.header.parent?.overlap ?? 0
+  }
+  set overlap(bytes: number) {
+    if (this.header.parent) this.header.parent = { ...this.header.parent, overlap: bytes }
+  }
 
   addSnapshot(id: SnapId, size: number, parentOverlap = this.overlap): ImageSnapshot {
     const snapshot: ImageSnapshot = {

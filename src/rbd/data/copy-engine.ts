@@ -1,5 +1,6 @@
 import { setMaxListeners } from 'node:events'
 import { assert } from '../../base/assert.ts'
+import { Cancelled } from '../../base/cancelled.ts'
 import type { Log } from '../../base/log.ts'
 import type { Semaphore } from '../../base/semaphore.ts'
 import type { Throttle } from '../../base/throttle.ts'
@@ -108,6 +109,7 @@ export async function copyImage(request: CopyRequest): Promise<CopyResult> {
 
   // work's abort: the caller's, or the first failure of a worker
   const failed = new AbortController()
+  let failure: { error: unknown } | undefined
   const signal = request.signal ? AbortSignal.any([request.signal, failed.signal]) : failed.signal
   // every operation under way listens
   setMaxListeners(0, signal)
@@ -191,14 +193,15 @@ export async function copyImage(request: CopyRequest): Promise<CopyResult> {
       try {
         await worker(index)
       } catch (error) {
-        failed.abort(error)
-        throw error
+        failure ??= { error }
+        // not by the error itself: to the others ENOENT would be the answer of their own objects
+        failed.abort(new Cancelled('another object could not be copied'))
       }
     })
     // all of them end before this does: no write of this copy may come later
-    await Promise.allSettled(workers)
     await Promise.all(workers)
-    signal.throwIfAborted()
+    request.signal?.throwIfAborted()
+    if (failure) throw (failure).error
     await dropMapTail(request, layout, finalObjects)
     report(request, { ...state, cursor: total }, total)
     return state.result
