@@ -25,7 +25,7 @@ export class InstanceRequests {
 
   /**
    * Sends a message until it is answered, which may be long after (`syncStart`: when the sync is over). Resolves with the result: 0, or a
-   * negative errno. Rejects with ENOENT when there is no such daemon, with EINVAL when nobody listens.
+   * negative errno. Rejects with ENOENT when there is no such daemon, with ENOTCONN when nobody listens.
    */
   async send(instanceId: string, request: InstanceRequest, signal: AbortSignal): Promise<number> {
     const lasting = request.type === 'syncRequest' || request.type === 'syncStart'
@@ -50,7 +50,7 @@ export class InstanceRequests {
       const answer = acks.map((ack) => this.answer(ack)).find((ack) => ack?.requestId === requestId)
       if (answer) return answer.result
       if (timeouts.length === 0) {
-        throw new RadosError(Errno.EINVAL, { op: `${request.type} of instance ${instanceId}`, pool: io.poolName, oid: mirrorInstanceName(instanceId) })
+        throw new RadosError(Errno.ENOTCONN, { op: `${request.type} of instance ${instanceId}`, pool: io.poolName, oid: mirrorInstanceName(instanceId) })
       }
       log.debug({ instanceId, request: request.type }, 'a daemon has not answered in time: asked again')
     }

@@ -45,7 +45,8 @@ async function ofSite(site: Site, lateWrites: boolean): Promise<string[]> {
     // a write that was given up long ago may make an object after all
     const mayBeLate = lateWrites && /^rbd_object_map\.[0-9a-f]+\./.test(oid)
     if (id !== undefined && !images.has(id) && !mayBeLate) found.push(`object ${oid} of an image that is not there`)
-    if (oid.startsWith('rbd_id.') && ![...images.values()].includes(oid.slice('rbd_id.'.length))) found.push(`object ${oid} of a name that is not there`)
+    // an image that is promoted in the middle of a rename that is done late keeps the name that it was to have
+    if (oid.startsWith('rbd_id.') && !lateWrites && ![...images.values()].includes(oid.slice('rbd_id.'.length))) found.push(`object ${oid} of a name that is not there`)
   }
   for (const [id, name] of images) found.push(...(await ofImage(site, id, name, objects)))
   for (const oid of objects) found.push(...(await deadWatches(site, oid)))
