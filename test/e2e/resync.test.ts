@@ -1,11 +1,13 @@
 import { randomBytes } from 'node:crypto'
 import { expect, it } from 'vitest'
+import { mirrorPeerList, mirrorPeerPing, mirrorPeerRemove } from '../../src/cls/rbd/mirror-client.ts'
+import { RBD_MIRRORING } from '../../src/rbd/names.ts'
 import { describeCeph } from '../support/ceph.ts'
 import { contentDigest, expectSameContent } from '../support/compare.ts'
 import { expectSameUserSnapshots, MIB, mirrorAndCompare, scribble, startDaemon } from '../support/e2e.ts'
 import { latestPrimarySnapshot, waitForState } from '../support/mirroring.ts'
 import { crashAgainAndAgain } from '../support/replay.ts'
-import type { RbdInfo } from '../support/rbd.ts'
+import { RbdClient, type RbdInfo } from '../support/rbd.ts'
 import { imageIdOf, mirroring, split } from '../support/scenario.ts'
 import { waitFor } from '../support/wait.ts'
 
@@ -123,6 +125,41 @@ describeCeph('resync in snapshot mode', (pair) => {
     await resynced(spec)
     await expectSameUserSnapshots(pair, spec)
     expect((await b.with(spec, 'read-only', (image) => image.snapshots())).find(({ name }) => name === 'common')?.id).toBe(common.id)
+  })
+
+  it('nor when another peer keeps an older one, with snapshots of users between them', async () => {
+    const spec = `${POOL}/older-base`
+    const { a } = await pair.connect()
+    await pair.a.rbd('create', spec, '--size', '8M')
+    await a.with(spec, 'write', (image) => image.enableMirroring('snapshot'))
+    await mirrorAndCompare(pair, spec)
+    // a third site that has fetched nothing yet
+    await using client = await RbdClient.connect(pair.a)
+    const io = await client.pool(POOL)
+    await mirrorPeerPing.call(io, RBD_MIRRORING, { siteName: 'third', mirrorUuid: 'third-uuid' })
+    const third = (await mirrorPeerList.call(io, RBD_MIRRORING)).find(({ siteName }) => siteName === 'third')!
+    try {
+      await a.with(spec, 'write', async (image) => {
+        await image.write(0, randomBytes(MIB))
+        await image.mirrorSnapshot()
+        await image.write(4 * MIB, randomBytes(4096))
+        await image.createSnapshot('between')
+        await image.write(4 * MIB + 8192, randomBytes(4096))
+      })
+      const synced = await mirrorAndCompare(pair, spec)
+      await pair.a.rbd('snap', 'rm', '--snap-id', String(synced.mirror!.primarySnapId), spec)
+      await a.with(spec, 'write', async (image) => {
+        await image.discard(4 * MIB, 4096)
+        await image.discard(4 * MIB + 8192, 4096)
+        await image.write(4 * MIB + 32_768, randomBytes(4096))
+        await image.createSnapshot('after')
+        await image.write(0, randomBytes(4096))
+      })
+      await mirrorAndCompare(pair, spec)
+      await expectSameUserSnapshots(pair, spec)
+    } finally {
+      await mirrorPeerRemove.call(io, RBD_MIRRORING, { uuid: third.uuid })
+    }
   })
 
   it('makes a new image where that is configured', async () => {

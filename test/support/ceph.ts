@@ -1,6 +1,9 @@
-import { afterAll, beforeAll, describe, inject } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, inject } from 'vitest'
 import type { CephCluster } from './ceph-cluster.ts'
+import { MirrorDaemon } from './daemon.ts'
 import { ClusterPair } from './pair.ts'
+
+const LINES_OF_A_FAILURE = 60
 
 const provided = inject('ceph')
 
@@ -22,6 +25,10 @@ export function describeCeph(name: string, body: (pair: ClusterPair) => void): v
   describe(name, () => {
     beforeAll(async () => {
       for (const cluster of [pair.a, pair.b]) before.set(cluster, new Set(await poolsOf(cluster)))
+    })
+    // what a daemon thought of a case that failed, where nobody can look any more
+    afterEach(({ task }) => {
+      if (task.result?.state === 'fail') for (const daemon of MirrorDaemon.lately()) console.error(daemon.lastLines(LINES_OF_A_FAILURE))
     })
     // hooks that end something run in the reverse order: first the body's
     afterAll(async () => {

@@ -23,6 +23,10 @@ export interface MirrorDaemonOptions {
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 let started = 0
+/** The daemons that were started last, two sites' at least. */
+const latest: MirrorDaemon[] = []
+const REMEMBERED = 3
+const MAX_LINE = 500
 
 /** A running rbd-mirror daemon, ours or the stock one, with its log captured. It dies with the test process. */
 export class MirrorDaemon implements AsyncDisposable {
@@ -62,7 +66,22 @@ export class MirrorDaemon implements AsyncDisposable {
       child.once('error', () => undefined)
       throw new Error('the daemon could not be started: is setpriv (util-linux) installed?')
     }
-    return new MirrorDaemon(child, child.pid, kind, files)
+    const daemon = new MirrorDaemon(child, child.pid, kind, files)
+    latest.push(daemon)
+    if (latest.length > REMEMBERED) latest.shift()
+    return daemon
+  }
+
+  /** Those that run, and the last that ended. */
+  static lately(): readonly MirrorDaemon[] {
+    return latest
+  }
+
+  /** The end of its log, for whoever has to find out why a test failed. */
+  lastLines(count: number): string {
+    const lines = (this.log() || this.output()).trimEnd().split('\n').slice(-count)
+    const shown = lines.map((line) => (line.length > MAX_LINE ? `${line.slice(0, MAX_LINE)}…` : line))
+    return [`the last ${lines.length} lines of ${this.kind} daemon ${this.pid}${this.running ? '' : ' (ended)'}:`, ...shown].join('\n')
   }
 
   get running(): boolean {

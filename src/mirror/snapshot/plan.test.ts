@@ -81,7 +81,7 @@ describe('planNext', () => {
     ['both', [replica(14, 4), replica(15, 5)], [primary(4), primary(5)], 'tidy prune 14 unlink 4'],
     ['a little to tidy does not delay a sync', [replica(14, 4), replica(15, 5)], [primary(4), primary(5), primary(6)], 'sync 5→6'],
     ['an old replica that another peer follows', [replica(14, 4, { mirrorPeerUuids: new Set(['x']) }), replica(15, 5)], [primary(5)], 'idle'],
-    ['the base has gone, an older one is there', [replica(15, 5)], [primary(4), primary(6)], 'sync 4→6'],
+    ['the base has gone, an older one is there', [replica(15, 5)], [primary(4), primary(6)], 'sync baseLost→6'],
     ['the base has gone', [replica(15, 5)], [primary(6)], 'sync baseLost→6'],
     ['the base has gone and there is nothing new', [replica(15, 5)], [], 'idle'],
     ['a sync without an object copied', [replica(15, 5), copying(16, 6, 0)], [primary(5), primary(6)], 'sync 5→6'],

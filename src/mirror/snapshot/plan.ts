@@ -45,7 +45,7 @@ export type Step =
   | { type: 'checkpoint'; snapshot: MirrorSnapshot }
   /**
    * Bring the local image from `base` to `to`; `pending` snapshots wait on the remote, `to` included. With `compares` nothing is known to be equal:
-   * because a resync was asked for, or because the remote has removed all snapshots that the local image ever had.
+   * because a resync was asked for, or because the remote has removed the snapshot that the local image was synced to.
    */
   | { type: 'sync'; base: Base; to: MirrorSnapshot; copies: boolean; pending: number; compares?: 'resync' | 'baseLost' }
   /** Go on with the sync that `into` was made for. */
@@ -190,17 +190,17 @@ function copies(base: Base, to: MirrorSnapshot): boolean {
 
 /**
  * `diverged`: the remote went on from a state that the local image has not had, or that nothing proves it has had.
- * `lost`: the local image has only had states of the remote, of which there is none any more.
+ * `lost`: the local image has only had states of the remote, and the last of them is no longer there.
  * `unknown`: nothing of the remote concerns us yet.
  */
 function findBase(observation: Observation, complete: MirrorSnapshot | undefined): Base | 'diverged' | 'lost' | 'unknown' {
   if (!complete) return { remoteSnapId: 0n, localSnapId: 0n, afterDemotion: false }
   const { remote, localMirrorUuid } = observation
   if (isNonPrimary(complete.namespace)) {
-    // changes since an older state include those since the synced one
-    const base = remote.findLast(({ id }) => id <= complete.namespace.primarySnapId)
-    if (!base) return 'lost'
-    return { remoteSnapId: base.id, localSnapId: complete.id, afterDemotion: false }
+    // an older one would not do: user snapshots made since are here already
+    const remoteSnapId = complete.namespace.primarySnapId
+    if (!remote.some(({ id }) => id === remoteSnapId)) return 'lost'
+    return { remoteSnapId, localSnapId: complete.id, afterDemotion: false }
   }
   const takeover = remote.find(
     ({ namespace }) =>
