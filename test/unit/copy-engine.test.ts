@@ -1,6 +1,8 @@
+import { setImmediate } from 'node:timers/promises'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Throttle } from '../../src/base/throttle.ts'
+import { Errno } from '../../src/rados/errors.ts'
 import { NO_SNAP, type SnapId } from '../../src/rados/io-ctx.ts'
 import { copyImage, LayoutMismatch, type CopyResult } from '../../src/rbd/data/copy-engine.ts'
 import type { WriteStep } from '../../src/rados/operation.ts'
@@ -23,8 +25,8 @@ type Action =
   | { type: 'userSnapshot' }
   | { type: 'removeUserSnapshot'; which: number }
   | { type: 'invalidate'; fastDiffOnly: boolean }
-  /** a mirror snapshot and its copy; fails at the given writes of the replica, one after the other */
-  | { type: 'sync'; failures: { write: number; after: boolean; reportLost: boolean }[]; abandon: boolean; outside: boolean }
+  /** a mirror snapshot and its copy; fails at the given writes of the replica (or the first to `oid`), one after the other */
+  | { type: 'sync'; failures: { write: number; after: boolean; reportLost: boolean; oid?: string; errno?: number; onFailure?: () => void }[]; abandon: boolean; outside: boolean }
   /** somebody writes to the replica, which its object map may or may not tell: the next sync compares */
   | { type: 'spoil'; object: number; length: number; remove: boolean; told: boolean }
 
@@ -185,9 +187,10 @@ class Replication {
     for (const failure of [...failures, undefined]) {
       let writes = 0
       replica.pool.beforeWrite = (oid) => {
-        if (writes++ !== failure?.write) return false
+        if (!failure || (failure.oid === undefined ? writes++ !== failure.write : oid !== failure.oid)) return false
         if (failure.after) return true
-        throw replica.pool.error(5, 'write', oid)
+        failure.onFailure?.()
+        throw replica.pool.error(failure.errno ?? Errno.EIO, 'write', oid)
       }
       const { concurrency, leftovers } = this
       const onProgress = ({ objects }: { objects: number }) => {
@@ -322,6 +325,27 @@ describe('copyImage', () => {
       finalSync,
     ]
     for (const each of history) await replication.run(each)
+  })
+
+  it('does not take an object for gone because another, copied at the same time, could not be written for ENOENT', async () => {
+    const mapped = { order, stripeUnit: objectSize, stripeCount: 1, features: mapFeatures | FEATURE_FAST_DIFF, parentOverlap: 0 }
+    const replication = new Replication({ primary: mapped, replica: mapped }, 2)
+    const both: Action = { type: 'write', offset: objectSize - 100, length: 200, fill: 1 }
+    for (const each of [both, finalSync, { ...both, fill: 2 }]) await replication.run(each)
+    const { primary, replica } = replication
+    const oid = replica.oid(0)
+    let onFailure = () => {}
+    const failed = new Promise<void>((resolve) => (onFailure = resolve))
+    // the other object is being read then, to be compared
+    primary.pool.listsSnaps = false
+    primary.pool.beforeRead = async (read) => {
+      if (read !== primary.oid(1)) return
+      await failed
+      await setImmediate() // it has been told
+    }
+    await replication.run({ ...finalSync, failures: [{ write: 0, after: false, reportLost: false, oid, errno: Errno.ENOENT, onFailure }], abandon: true })
+    const head = replica.mapAt(NO_SNAP)!
+    expect([head.get(0), head.get(1)]).toEqual([ObjectState.exists, ObjectState.exists])
   })
 
   it('moves what changed and no more', async () => {

@@ -29,6 +29,8 @@ export class ModelPool {
   readonly objects = new Map<string, ModelObject>()
   /** Called before each operation; may throw to make it fail, or return true to let it happen and fail after. */
   beforeWrite: (oid: string) => boolean = () => false
+  /** holds a read back */
+  beforeRead: ((oid: string) => Promise<void>) | undefined
   /** without it drivers answer EOPNOTSUPP */
   listsSnaps = true
   writes = 0
@@ -226,6 +228,7 @@ class ModelIoCtx {
 
   async read(oid: string, operation: ReadOperation, options?: { signal?: AbortSignal }): Promise<ReadResults> {
     await turn()
+    await this.pool.beforeRead?.(oid)
     options?.signal?.throwIfAborted()
     this.pool.reads++
     const data = this.pool.contentAt(oid, this.readSnap)
