@@ -230,6 +230,20 @@ describe('the image map’s policy', () => {
     world.expectAtRest()
   })
 
+  it('an image that is gone and comes back while the daemon that was to have it dies goes to another', () => {
+    const world = new World()
+    world.add('a')
+    world.join('4')
+    world.add('b')
+    world.remove('b')
+    world.begin()
+    world.leave('4')
+    world.add('b')
+    world.settle()
+    world.expectAtRest()
+    expect(world.loads()).toEqual([2])
+  })
+
   const images = fc.constantFrom('a', 'b', 'c', 'd', 'e')
   const others = fc.constantFrom('2', '3', '4')
   const steps = fc.array(

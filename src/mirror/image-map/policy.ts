@@ -219,8 +219,9 @@ export class ImageMapPolicy {
       this.busy.delete(globalImageId)
     }
     if (after === 'unmap') this.unmap(globalImageId, image)
-    if (programs[image.state] === undefined && image.next !== undefined) {
-      const next = image.next
+    // who it was meant for may be gone since, and nobody was told because it was to be removed then
+    const next = image.next ?? (image.state === 'associated' && this.isDead(image.instanceId) ? 'shuffling' : undefined)
+    if (programs[image.state] === undefined && next !== undefined) {
       image.next = undefined
       this.enter(globalImageId, next)
     } else if (after === 'forget') this.images.delete(globalImageId)
