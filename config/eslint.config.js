@@ -19,7 +19,12 @@ export default defineConfig(
       '@typescript-eslint/require-await': 'off',
     },
   },
-  { files: ['**/*.js'], extends: [tseslint.configs.disableTypeChecked] },
+  { files: ['**/*.js', '.ci/*.cjs'], extends: [tseslint.configs.disableTypeChecked] },
+  {
+    files: ['.ci/*.cjs'],
+    languageOptions: { globals: Object.fromEntries(['console', 'process', 'require'].map((name) => [name, 'readonly'])) },
+    rules: { 'no-console': 'off', '@typescript-eslint/no-require-imports': 'off' },
+  },
   {
     files: ['src/observability/page/*.js'],
     languageOptions: {
