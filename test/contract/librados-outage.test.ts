@@ -31,7 +31,7 @@ describe.skipIf(!haveCeph)('librados when the cluster does not answer', () => {
   }
   /** Runs `body` while no daemon of the cluster does anything. */
   const duringOutage = async (body: () => Promise<void>) => {
-    ceph.pause()
+    await ceph.pause()
     try {
       await body()
     } finally {

@@ -180,7 +180,7 @@ describe.skipIf(!haveCeph || TESTED_DAEMON === 'stock')('bad days of whole clust
   })
 
   it('a frozen remote OSD is told while the local side goes on, and monitors may be killed', async () => {
-    pair.a.pauseDaemon('osd.0')
+    await pair.a.pauseDaemon('osd.0')
     const before = (await imageStatus(pair.b, WITNESS))?.last_update
     try {
       const status = await waitForState(pair.b, WITNESS, 'up+unknown', /^remote cluster is unreachable$/)
@@ -200,7 +200,7 @@ describe.skipIf(!haveCeph || TESTED_DAEMON === 'stock')('bad days of whole clust
   })
 
   it('a remote cluster that does not answer does not hold up a stop', async () => {
-    pair.a.pause()
+    await pair.a.pause()
     try {
       expect(await scenario.daemon.stop()).toBeLessThan(5_000)
       await waitForState(pair.b, WITNESS, 'down+stopped')

@@ -2,6 +2,7 @@ import type { MirrorImageMode } from '../../src/cls/rbd/mirror-types.ts'
 import { RadosError } from '../../src/rados/errors.ts'
 import { listImages } from '../../src/rbd/directory.ts'
 import { loadMirrorInfo } from '../../src/rbd/mirror/mirror-info.ts'
+import { mirrorSnapshots } from '../../src/rbd/mirror/mirror-snapshot.ts'
 import type { ImageUser } from './clients.ts'
 import { getGlobalStatus } from '../../src/rbd/mirror/status.ts'
 import { difference, findImage, mirrorEntry } from './images.ts'
@@ -139,7 +140,11 @@ class Life {
     const { random, primary } = this
     const operator = this.operator(primary)
     const draw = random.next()
-    if (draw < 0.4) return void (this.mode === 'snapshot' && (await this.attempt('mirror-snapshot', operator.snapshot(this.name))))
+    if (draw < 0.4) {
+      if (this.mode === 'journal') return
+      if (draw < 0.03) return this.removeMirrorSnapshot()
+      return void (await this.attempt('mirror-snapshot', operator.snapshot(this.name)))
+    }
     if (draw < 0.52) {
       const name = `snap-${++this.snapshotCount}`
       if (await this.attempt('snap create', operator.userSnapshot(this.name, name))) this.snapshots.push(name)
@@ -162,6 +167,17 @@ class Life {
     if (draw < 0.94) return this.startAnew()
     if (draw < 0.97) return this.rename()
     return this.cloned ? void (await this.attempt('flatten', this.operator(primary).flatten(this.name))) : this.replace()
+  }
+
+  /** As an operator does who wants the space back: whichever it is, as long as there is another. */
+  private async removeMirrorSnapshot(): Promise<void> {
+    const id = await findImage(this.primary, this.name)
+    if (id === undefined) return
+    const snapshots = await this.primary.look(id, ({ header }) => Promise.resolve(mirrorSnapshots(header.snapshots)))
+    const removable = snapshots.filter(({ namespace }) => namespace.state === 'primary' && namespace.complete)
+    if (removable.length < 2) return
+    const snapshot = this.random.pick(removable)
+    await this.attempt(`snap rm ${snapshot.id}`, this.operator(this.primary).removeSnapshotById(this.name, snapshot.id))
   }
 
   private async killUser(): Promise<void> {

@@ -217,8 +217,8 @@ export class CephCluster {
   }
 
   /** SIGSTOP: connections stay open and nothing answers. */
-  pauseDaemon(daemon: DaemonName): void {
-    this.processes[daemon].signal('SIGSTOP')
+  pauseDaemon(daemon: DaemonName): Promise<void> {
+    return this.processes[daemon].pause()
   }
 
   resumeDaemon(daemon: DaemonName): void {
@@ -226,8 +226,8 @@ export class CephCluster {
   }
 
   /** The whole cluster stops answering. */
-  pause(): void {
-    for (const daemon of this.runningDaemons()) this.pauseDaemon(daemon)
+  async pause(): Promise<void> {
+    await Promise.all(this.runningDaemons().map((daemon) => this.pauseDaemon(daemon)))
   }
 
   resume(): void {

@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process'
-import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 export interface ClusterProcessOptions {
@@ -44,6 +44,13 @@ export class ClusterProcess {
     process.kill(pid, signal)
   }
 
+  /** SIGSTOP; resolves when no thread of it does anything any more. */
+  async pause(): Promise<void> {
+    this.signal('SIGSTOP')
+    const tasks = `/proc/${this.pid}/task`
+    while (!readdirSync(tasks).every((task) => 'TZ'.includes(stateOf(`${tasks}/${task}`) ?? 'Z'))) await sleep(1)
+  }
+
   /** SIGTERM (SIGKILL when it takes longer than `patience` milliseconds, or at once with 0), until it is gone. */
   async end(patience: number): Promise<void> {
     const pid = this.pid
@@ -80,10 +87,16 @@ export function runningPid(pidFile: string, mark: string): number | undefined {
 
 /** True while the process exists and is no zombie. */
 export function isRunning(pid: number): boolean {
+  const state = stateOf(`/proc/${pid}`)
+  return state !== undefined && state !== 'Z'
+}
+
+/** The letter by which Linux tells what a process or thread does; undefined when it is gone. */
+function stateOf(folder: string): string | undefined {
   try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    return stat.slice(stat.lastIndexOf(')') + 2, stat.lastIndexOf(')') + 3) !== 'Z'
+    const stat = readFileSync(`${folder}/stat`, 'utf8')
+    return stat.charAt(stat.lastIndexOf(')') + 2)
   } catch {
-    return false
+    return undefined
   }
 }

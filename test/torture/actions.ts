@@ -131,7 +131,7 @@ export const actions: readonly Action[] = [
 
 async function freeze(world: World, daemon: 'osd.0' | 'mon.x'): Promise<void> {
   const cluster = world.pair[pickSite(world)]
-  cluster.pauseDaemon(daemon)
+  await cluster.pauseDaemon(daemon)
   await sleep(world.dice.below(3000))
   cluster.resumeDaemon(daemon)
 }
