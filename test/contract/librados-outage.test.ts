@@ -149,11 +149,14 @@ describe.skipIf(!haveCeph)('librados when the cluster does not answer', () => {
     })
   })
 
-  test('closing connections under everything that can be in flight frees nothing that is in use', async () => {
-    const script = fileURLToPath(new URL('./close-in-outage.ts', import.meta.url))
+  test.each([
+    ['everything that can be in flight, frozen', './close-in-outage.ts', () => [String(ceph.pid('osd.0')), '6']],
+    ['hundreds of notifications that are being answered', './close-after-notify.ts', () => ['8']],
+  ])('closing connections under %s frees nothing that is in use', async (_, name, more) => {
+    const script = fileURLToPath(new URL(name, import.meta.url))
     // what is freed is overwritten, so that a use of it shows
     const env = { ...process.env, MALLOC_PERTURB_: '165', MALLOC_ARENA_MAX: '1' }
-    const child = spawn(process.execPath, ['--import', 'tsx', script, ceph.conf, 'pool', String(ceph.pid('osd.0')), '6'], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(process.execPath, ['--import', 'tsx', script, ceph.conf, 'pool', ...more()], { env, stdio: ['ignore', 'pipe', 'pipe'] })
     let output = ''
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (data: Buffer) => (output += data.toString()))
     const [code, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null]

@@ -9,6 +9,11 @@ export interface PendingCall {
   completion: Pointer
   /** Called once on the main thread with the call's return value, before the completion is released. Must not throw. */
   completed(result: number, completion: Pointer): void
+  /**
+   * A notification, or a watch made or ended: when it is complete librados still has to forget it, on a thread of its own, and only a callback comes
+   * after that. Shut down earlier, librados would crash.
+   */
+  lingers?: boolean | undefined
   /** where it stands among all calls; set while it is in flight */
   index?: number | undefined
 }
@@ -107,7 +112,7 @@ export function startCall(call: PendingCall, start: (completion: Pointer) => num
   call.index = index
   const arena = takeArena(1)
   const out = arena.take()
-  const silent = inFlight >= DEEP_QUEUE && withoutCallback < CALLBACK_EVERY - 1
+  const silent = !call.lingers && inFlight >= DEEP_QUEUE && withoutCallback < CALLBACK_EVERY - 1
   let status = api.aioCreateCompletion(index, silent ? 0 : callbacks().completion, arena.at(out))
   call.completion = arena.number(out)
   returnArena(arena)

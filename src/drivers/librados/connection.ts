@@ -184,7 +184,7 @@ export class Connection {
 
   private watchFlush(): Promise<void> {
     return new Promise((resolve) => {
-      const call: ConnectionCall = { io: 0, completion: 0, completed: () => resolve(), fail: () => resolve() }
+      const call: ConnectionCall = { io: 0, completion: 0, lingers: true, completed: () => resolve(), fail: () => resolve() }
       const status = this.start(call, (completion) => this.api.aioWatchFlush(this.handle, completion))
       if (status < 0) resolve()
     })

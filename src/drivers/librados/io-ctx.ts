@@ -41,6 +41,8 @@ export interface IoCall<T> {
   signal?: AbortSignal | undefined
   timeoutMs?: number
   duringClose?: boolean
+  /** see {@link ConnectionCall} */
+  lingers?: boolean
 }
 
 interface Identity {
@@ -169,6 +171,7 @@ export class LibradosIoCtx extends OneStepOperations implements IoCtx {
       const native: ConnectionCall = {
         io: this.native,
         completion: 0,
+        lingers: call.lingers,
         fail: reject,
         completed: (value, completion) => {
           clearTimeout(timer)
@@ -284,6 +287,7 @@ export class LibradosIoCtx extends OneStepOperations implements IoCtx {
     return this.call({
       op: 'notify',
       oid,
+      lingers: true,
       timeoutMs: timeoutMs + NOTIFY_GRACE_MS,
       begin: (io, completion) => this.api.aioNotify(io, oid, completion, payload, payload.length, timeoutMs, arena.at(reply), arena.at(length)),
       // Watchers that did not answer in time make it ETIMEDOUT, with a reply that says which.

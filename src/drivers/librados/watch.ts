@@ -51,6 +51,7 @@ export class LibradosWatch implements Watch {
       await io.call({
         op: 'watch',
         oid,
+        lingers: true,
         begin: (native, completion) => io.api.aioWatch(native, oid, completion, arena.at(cookie), callbacks().notify, callbacks().watchError, 0, watch.listener),
         result: () => (watch.cookie = arena.u64(cookie)),
         cleanup: () => returnArena(arena),
@@ -84,6 +85,7 @@ export class LibradosWatch implements Watch {
       await this.io.call({
         op: 'unwatch',
         oid: this.oid,
+        lingers: true,
         begin: (native, completion) => this.io.api.aioUnwatch(native, this.cookie, completion),
         result: () => undefined,
         timeoutMs: UNWATCH_TIMEOUT_MS,
