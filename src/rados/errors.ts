@@ -15,6 +15,7 @@ export const Errno = {
   EEXIST: 17,
   EXDEV: 18,
   ENODEV: 19,
+  EISDIR: 21,
   EINVAL: 22,
   EFBIG: 27,
   ENOSPC: 28,

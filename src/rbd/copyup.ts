@@ -11,7 +11,7 @@ import { dataObjectName, objectMapName } from './names.ts'
 import { parentOverlap, readImage } from './read-image.ts'
 
 /** The parts of the image that a parent stands in for while the object does not exist, in the order of the object's bytes. */
-function backedExtents(header: ImageHeader, object: number, overlap: number): ByteExtent[] {
+export function backedExtents(header: ImageHeader, object: number, overlap: number): ByteExtent[] {
   if (overlap === 0) return []
   const layout = layoutOf(header)
   return objectToImage(layout, object, 0, layout.objectSize)

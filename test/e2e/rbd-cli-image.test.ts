@@ -17,7 +17,9 @@ describeCeph('rbd image commands beside the installed rbd', (pair) => {
   const masks = [
     // how often a long work speaks of its progress is its own affair
     [/\r[^\r\n]*complete\.\.\.(?=\r|$)/g, ''],
-    [/"(id|snapshot_id|cookie|client)":"?[\da-f]+"?/g, '"$1":N'],
+    // a monitor that is asked twice gives a snapshot's id away twice
+    [/"(id|snapshot_id|cookie|client)":( ?)"?[\da-f]+"?/g, '"$1":$2N'],
+    [/^ +\d+(?= {2}\S+ +\d+ [KMG]?i?B )/gm, '     N'],
     [/journal_data\.\d+/g, 'journal_data.N'],
     [/<(id|snapshot_id)>\w+/g, '<$1>N'],
   ] as const

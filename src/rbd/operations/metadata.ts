@@ -31,12 +31,15 @@ export interface MetadataChanges {
 /** Metadata of librbd's own is neither shown nor replicated (librbd/image/GetMetadataRequest.cc). */
 const INTERNAL_PREFIX = IMAGE_META_PREFIX.slice(0, 4)
 
+export function isUsersKey(key: string): boolean {
+  return !key.startsWith(INTERNAL_PREFIX)
+}
+
 /** What makes `have` equal to `wanted`, but for librbd's own. */
 export function metadataChanges(have: ReadonlyMap<string, Buffer>, wanted: ReadonlyMap<string, Buffer>): MetadataChanges {
-  const replicated = (key: string) => !key.startsWith(INTERNAL_PREFIX)
   return {
-    set: new Map([...wanted].filter(([key, value]) => replicated(key) && !have.get(key)?.equals(value))),
-    remove: [...have.keys()].filter((key) => !wanted.has(key) && replicated(key)),
+    set: new Map([...wanted].filter(([key, value]) => isUsersKey(key) && !have.get(key)?.equals(value))),
+    remove: [...have.keys()].filter((key) => !wanted.has(key) && isUsersKey(key)),
   }
 }
 

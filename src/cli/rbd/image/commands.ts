@@ -1,6 +1,7 @@
 import type { Command } from '../frame/command.ts'
 import { benchCommand } from './bench-command.ts'
 import { createCommands } from './create-commands.ts'
+import { diffCommands } from './diff-commands.ts'
 import { exportCommand } from './export-command.ts'
 import { importCommand } from './import-command.ts'
 import { imageOperationCommands } from './image-commands.ts'
@@ -23,6 +24,7 @@ export const imageCommands: readonly Command[] = [
   ...snapCommands,
   importCommand,
   exportCommand,
+  ...diffCommands,
   benchCommand,
   ...metadataCommands,
   ...poolCommands,

@@ -93,7 +93,11 @@ export function checkCreateOptions(context: CommandContext): void {
   if (args.has('data-pool')) throw invalid('data pool not allowed with format 1; use --image-format 2')
 }
 
-export async function takeCreateOptions(context: CommandContext, inherited?: { order: number; features: bigint }): Promise<CreateOptions> {
+/** @param inherited what is not said on the command line, e.g. as it is of a clone's parent */
+export async function takeCreateOptions(
+  context: CommandContext,
+  inherited?: Partial<Pick<ImageToCreate, 'order' | 'features' | 'stripeUnit' | 'stripeCount'>>,
+): Promise<CreateOptions> {
   const { args } = context
   const objectSize = args.value<number>('object-size')
   const order = args.value<number>('order') ?? (objectSize === undefined ? undefined : Math.round(Math.log2(objectSize)))
@@ -105,8 +109,8 @@ export async function takeCreateOptions(context: CommandContext, inherited?: { o
   return {
     order: order ?? inherited?.order ?? Number(await context.option('rbd_default_order', '22')),
     features,
-    stripeUnit: args.value<number>('stripe-unit'),
-    stripeCount: args.value<number>('stripe-count'),
+    stripeUnit: args.value<number>('stripe-unit') ?? inherited?.stripeUnit,
+    stripeCount: args.value<number>('stripe-count') ?? inherited?.stripeCount,
     dataPoolId: dataPool === '' ? undefined : await attempt('create error', () => cluster.lookupPool(dataPool)),
     journal: takeJournalLayout(context),
     mirrorMode: args.value<'journal' | 'snapshot'>('mirror-image-mode'),

@@ -1,7 +1,7 @@
-import { Errno } from '../../../rados/errors.ts'
 import type { CommandContext } from '../frame/context.ts'
-import { CommandFailure, invalid } from '../frame/failure.ts'
-import type { OptionSpec } from '../frame/option-spec.ts'
+import { invalid } from '../frame/failure.ts'
+import type { Arguments, OptionSpec } from '../frame/option-spec.ts'
+import { parseBytes } from './text.ts'
 
 export const exportFormatOption: OptionSpec = {
   name: 'export-format',
@@ -16,7 +16,23 @@ export function takePath({ args }: CommandContext): string {
   return path
 }
 
-/** Format 2, with snapshots and metadata, is the installed tool's alone. @throws CommandFailure */
-export function requireFormatOne({ args }: CommandContext): void {
-  if (args.value<number>('export-format') === 2) throw new CommandFailure(Errno.EOPNOTSUPP, 'image files of format 2 are not supported; use --export-format 1')
+const fileArgument = (description: string): Partial<Arguments> => ({
+  positional: [{ name: 'path-name', description }],
+  options: [{ name: 'path', description }],
+})
+export const exportPath = fileArgument("export file (or '-' for stdout)")
+export const importPath = fileArgument("import file (or '-' for stdin)")
+
+export const sparseSizeOption: OptionSpec = { name: 'sparse-size', description: 'sparse size in B/K/M [default: 4K]', parse: parseSparse }
+
+const defaultSparseSize = 4096
+
+export function takeSparseSize({ args }: CommandContext): number {
+  return args.value<number>('sparse-size') ?? defaultSparseSize
+}
+
+function parseSparse(text: string): number | undefined {
+  const bytes = parseBytes(text)
+  if (bytes === 0) throw invalid('sparse size must not be zero')
+  return bytes
 }

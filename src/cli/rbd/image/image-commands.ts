@@ -27,20 +27,30 @@ export const hasWatchersText =
   'error: image still has watchers\nThis means the image is still open or the client using it crashed. Try again after closing/unmapping it or waiting 30s for the crashed client to timeout.'
 export const hasSnapshotsText = "image has snapshots - these must be deleted with 'rbd snap purge' before the image can be removed."
 
-/** Takes an image out of mirroring and removes all of it. Rejects with RadosError. */
-export async function removeWhole(context: CommandContext, io: IoCtx, id: string, onProgress: (done: number, total: number) => void): Promise<void> {
+/**
+ * Takes an image out of mirroring and removes all of it. Rejects with RadosError.
+ *
+ * @param snapshots `mirror`: those of users make it fail with ENOTEMPTY
+ */
+export async function removeWhole(
+  context: CommandContext,
+  io: IoCtx,
+  id: string,
+  onProgress: (done: number, total: number) => void,
+  snapshots: 'all' | 'mirror' = 'mirror',
+): Promise<void> {
   const options = await context.imageOptions('write')
-  await leaveMirroring(context, io, id)
+  await leaveMirroring(context, io, id, snapshots)
   const journal = journalOptionsOf({ io, id, options })
-  await removeImage(io, id, { ...options, snapshots: 'mirror', removeJournal: () => removeJournal(journal), onProgress })
+  await removeImage(io, id, { ...options, snapshots, removeJournal: () => removeJournal(journal), onProgress })
 }
 
-async function leaveMirroring(context: CommandContext, io: IoCtx, id: string): Promise<void> {
+async function leaveMirroring(context: CommandContext, io: IoCtx, id: string, snapshots: 'all' | 'mirror'): Promise<void> {
   if (!(await findMirrorImage(io, id))) return
   const image = await Image.open(io, { id }, await context.imageOptions('write'))
   try {
     const users = image.header.snapshots.filter(({ namespace }) => namespace.type !== 'mirror' && namespace.type !== 'trash')
-    if (users.length > 0) throw new RadosError(Errno.ENOTEMPTY, { op: 'remove image with snapshots' })
+    if (users.length > 0 && snapshots === 'mirror') throw new RadosError(Errno.ENOTEMPTY, { op: 'remove image with snapshots' })
     if ((await getMirrorMode(io)) === 'image') await disableImage(image, false, context.signal)
   } finally {
     await image.close()

@@ -1,36 +1,30 @@
-import { open, type FileHandle } from 'node:fs/promises'
 import { forEachBounded } from '../../../base/bounded.ts'
 import { errnoText } from '../../../rados/errno-text.ts'
-import { Errno, RadosError } from '../../../rados/errors.ts'
+import { Errno } from '../../../rados/errors.ts'
 import type { IoCtx } from '../../../rados/io-ctx.ts'
+import { dataRuns } from '../../../rbd/diff/apply-diff.ts'
+import { ByteReader } from '../../../rbd/diff/byte-reader.ts'
+import { readImageDiffs, readImageProperties } from '../../../rbd/diff/read-image-file.ts'
 import { findImageId } from '../../../rbd/directory.ts'
 import type { Image } from '../../../rbd/image.ts'
 import { ImageWriter } from '../../../rbd/image-writer.ts'
+import { setMetadata } from '../../../rbd/operations/metadata.ts'
 import { resizeImage } from '../../../rbd/operations/resize.ts'
 import type { Command } from '../frame/command.ts'
 import { imageOption, imageSpec, noProgressOption, poolOption, together } from '../frame/common-options.ts'
 import type { CommandContext } from '../frame/context.ts'
-import { CommandFailure, invalid } from '../frame/failure.ts'
+import { CommandFailure } from '../frame/failure.ts'
 import type { Progress } from '../frame/progress.ts'
 import { extractSpec, takeImage } from '../frame/specs.ts'
 import { makeImage } from './create-commands.ts'
-import { checkCreateOptions, createImageOptions, takeCreateOptions } from './create-options.ts'
-import { exportFormatOption, requireFormatOne, takePath } from './file-options.ts'
+import { checkCreateOptions, createImageOptions, takeCreateOptions, type CreateOptions } from './create-options.ts'
+import { exportFormatOption, importPath, sparseSizeOption, takePath, takeSparseSize } from './file-options.ts'
 import { removeWhole } from './image-commands.ts'
+import { importFailure, openSource, told, type Source } from './import-source.ts'
 import { openForUse } from './open.ts'
-import { parseBytes } from './text.ts'
 
-const defaultSparseSize = 4096
 /** Blocks of a file that are written at a time. */
 const concurrency = 10
-
-interface Source {
-  /** bytes; undefined where only its end will tell */
-  size: number | undefined
-  /** The next bytes, fewer than asked for at the end only. */
-  read(length: number): Promise<Buffer>
-  close(): Promise<void>
-}
 
 async function importImage(context: CommandContext): Promise<void> {
   const { args } = context
@@ -41,36 +35,67 @@ async function importImage(context: CommandContext): Promise<void> {
   const name = { pool: named.pool || (named.image === '' ? (legacy.pool ?? args.text('pool') ?? '') : (args.text('pool') ?? '')), namespace: named.namespace }
   checkCreateOptions(context)
   const io = await context.openPool(name)
-  requireFormatOne(context)
+  const begin = args.value<number>('export-format') === 2 ? beginWhole : beginFlat
   try {
-    await run(context, io, image, path)
+    await run(context, io, image, path, begin)
   } catch (error) {
-    const failure = failureOf(error)
-    throw new CommandFailure(failure, `import failed: ${errnoText(failure)}`, { cause: error })
+    throw importFailure(context, error, 'import failed')
   }
 }
 
-function failureOf(error: unknown): number {
-  if (error instanceof RadosError) return error.errno
-  if (error instanceof CommandFailure) return error.status
-  const { errno } = error as NodeJS.ErrnoException
-  if (typeof errno === 'number') return Math.abs(errno)
-  throw error
+/** How what stands in a file becomes an image. */
+interface Plan {
+  options: CreateOptions
+  /** bytes that the image has at first */
+  size: number
+  /** Into the image that has just been made. */
+  fill: (image: Image, progress: Progress) => Promise<void>
 }
 
-async function run(context: CommandContext, io: IoCtx, name: string, path: string): Promise<void> {
+type Begin = (context: CommandContext, source: Source) => Promise<Plan>
+
+/** Bytes as they are in the image. */
+const beginFlat: Begin = async (context, source) => {
   const options = await takeCreateOptions(context)
   const block = 2 ** options.order
+  const fill = (image: Image, progress: Progress) => told(context, 'failed to import image', () => copy(context, image, source, block, progress))
+  return { options, size: source.size ?? block, fill }
+}
+
+/** With properties, metadata and snapshots; what is said on the command line goes before what the file says. */
+const beginWhole: Begin = async (context, source) => {
+  const { signal } = context
+  const reader = new ByteReader((length) => source.read(length))
+  const onUnknownTag = (tag: number) => context.terminal.err(`unrecognized tag byte ${tag} in stream; skipping\n`)
+  const { metadata, ...properties } = await told(context, 'import header failed.', () => readImageProperties(reader, onUnknownTag))
+  const fill = async (image: Image, progress: Progress) => {
+    await told(context, 'failed to import image-meta', async () => {
+      for (const [key, value] of metadata) await setMetadata(image, key, value, { signal })
+    })
+    const onProgress = (done: number, total: number) => progress.update(done, total)
+    const options = { sparseSize: takeSparseSize(context), signal, onProgress, onUnknownTag }
+    const why = (errno: number) => `import-diff failed: ${errnoText(errno)}`
+    await told(context, 'failed to import image', () => told(context, why, () => readImageDiffs(image, reader, options)))
+  }
+  // each of its diffs says how large the image is then
+  return { options: await takeCreateOptions(context, properties), size: 0, fill }
+}
+
+async function run(context: CommandContext, io: IoCtx, name: string, path: string, begin: Begin): Promise<void> {
   const progress = context.progress('Importing image')
-  const source = path === '-' ? input(context) : await openFile(context, path, progress)
+  const source = await openSource(context, path)
   let created = false
+  let image: Image | undefined
   try {
-    await told(context, 'image creation failed', () => makeImage(context, io, name, source.size ?? block, options))
+    requireImage(context, source)
+    const { options, size, fill } = await begin(context, source)
+    await told(context, 'image creation failed', () => makeImage(context, io, name, size, options))
     created = true
-    const image = await told(context, 'failed to open image', () => openForUse(context, io, { name }))
-    await told(context, 'failed to import image', () => copy(context, image, source, block, progress))
+    image = await told(context, 'failed to open image', () => openForUse(context, io, { name }))
+    await fill(image, progress)
     await image.close()
   } catch (error) {
+    await image?.close()
     if (created) await removeAgain(context, io, name)
     progress.fail()
     throw error
@@ -80,24 +105,30 @@ async function run(context: CommandContext, io: IoCtx, name: string, path: strin
   progress.finish()
 }
 
-async function told<T>(context: CommandContext, line: string, act: () => Promise<T>): Promise<T> {
-  try {
-    return await act()
-  } catch (error) {
+/** @throws CommandFailure */
+function requireImage(context: CommandContext, { directory, size }: Source): void {
+  const refuse = (errno: number, line: string) => {
     context.complain(line)
-    throw error
+    throw new CommandFailure(errno)
   }
+  if (directory) refuse(Errno.EISDIR, 'cannot import a directory')
+  if (size === 0) refuse(Errno.EINVAL, 'unable to get size of file/block device')
 }
 
 /** What is half imported is of no use. */
 async function removeAgain(context: CommandContext, io: IoCtx, name: string): Promise<void> {
-  const id = await findImageId(io, name)
-  if (id !== undefined) await removeWhole(context, io, id, () => undefined)
+  try {
+    const id = await findImageId(io, name)
+    if (id !== undefined) await removeWhole(context, io, id, () => undefined, 'all')
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error)
+    context.complain(`image ${name} is half imported and could not be removed: ${why}`)
+  }
 }
 
 async function copy(context: CommandContext, image: Image, source: Source, block: number, progress: Progress): Promise<void> {
   const writer = new ImageWriter(image)
-  const sparse = context.args.value<number>('sparse-size') ?? defaultSparseSize
+  const sparse = takeSparseSize(context)
   const write = async (offset: number, data: Buffer) => {
     for (const [from, to] of dataRuns(data, sparse)) await writer.write(offset + from, data.subarray(from, to))
   }
@@ -130,69 +161,16 @@ async function copy(context: CommandContext, image: Image, source: Source, block
   await writer.flush()
 }
 
-/** Runs [from, to) of whole sparse units that are not all zeros (tools/rbd/Utils.cc, calc_sparse_extent). */
-export function* dataRuns(data: Buffer, unit: number): Generator<readonly [number, number]> {
-  const zeros = Buffer.alloc(unit)
-  let start: number | undefined
-  for (let at = 0; at < data.length; at += unit) {
-    const part = data.subarray(at, at + unit)
-    const empty = part.equals(zeros.subarray(0, part.length))
-    if (!empty) start ??= at
-    else if (start !== undefined) {
-      yield [start, at]
-      start = undefined
-    }
-  }
-  if (start !== undefined) yield [start, data.length]
-}
-
-function input({ terminal }: CommandContext): Source {
-  return { size: undefined, read: (length) => terminal.readInput(length), close: () => Promise.resolve() }
-}
-
-async function openFile(context: CommandContext, path: string, progress: Progress): Promise<Source> {
-  let file: FileHandle
-  try {
-    file = await open(path, 'r')
-  } catch (error) {
-    context.complain(`error opening ${path}`)
-    throw error
-  }
-  const stat = await file.stat()
-  const refuse = async (errno: number, line: string) => {
-    await file.close()
-    context.complain(line)
-    progress.fail()
-    throw new CommandFailure(errno)
-  }
-  if (stat.isDirectory()) await refuse(21, 'cannot import a directory')
-  if (stat.size === 0 && !stat.isBlockDevice()) await refuse(Errno.EINVAL, 'unable to get size of file/block device')
-  return {
-    size: stat.size,
-    async read(length) {
-      const buffer = Buffer.allocUnsafe(length)
-      let have = 0
-      while (have < length) {
-        const { bytesRead } = await file.read(buffer, have, length - have)
-        if (bytesRead === 0) break
-        have += bytesRead
-      }
-      return buffer.subarray(0, have)
-    },
-    close: () => file.close(),
-  }
-}
-
 export const importCommand: Command = {
   path: ['import'],
   description: 'Import image from file.',
   help: 'Image Features:\n  (*) supports enabling/disabling on existing images\n  (-) supports disabling-only on existing images\n  (+) enabled by default for new images if features not specified\n',
   arguments: together(
-    { positional: [{ name: 'path-name', description: "import file (or '-' for stdin)" }], options: [{ name: 'path', description: "import file (or '-' for stdin)" }] },
+    importPath,
     imageSpec('dest'),
     createImageOptions(true),
     [
-      { name: 'sparse-size', description: 'sparse size in B/K/M [default: 4K]', parse: (text) => parseSparse(text) },
+      sparseSizeOption,
       noProgressOption,
       exportFormatOption,
       { ...poolOption(undefined, ' deprecated[:dest-pool]'), deprecated: 'dest-pool' },
@@ -200,10 +178,4 @@ export const importCommand: Command = {
     ],
   ),
   execute: importImage,
-}
-
-function parseSparse(text: string): number | undefined {
-  const bytes = parseBytes(text)
-  if (bytes === 0) throw invalid('sparse size must not be zero')
-  return bytes
 }
