@@ -8,4 +8,9 @@ export const programVersion: string = (
   JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
 ).version
 
-export const versionLine = `rbd-mirror ${programVersion} (compatible with ceph version ${cephVersion} ${cephRelease} (stable))`
+/** What `--version` of one of our programs says. */
+export function versionLineOf(program: 'rbd-mirror' | 'rbd'): string {
+  return `${program} ${programVersion} (compatible with ceph version ${cephVersion} ${cephRelease} (stable))`
+}
+
+export const versionLine = versionLineOf('rbd-mirror')

@@ -26,6 +26,7 @@ const texts: Readonly<Record<number, string>> = {
   28: 'No space left on device',
   29: 'Illegal seek',
   30: 'Read-only file system',
+  31: 'Too many links',
   32: 'Broken pipe',
   33: 'Numerical argument out of domain',
   34: 'Numerical result out of range',
@@ -46,6 +47,7 @@ const texts: Readonly<Record<number, string>> = {
   110: 'Connection timed out',
   111: 'Connection refused',
   116: 'Stale file handle',
+  117: 'Structure needs cleaning',
   122: 'Disk quota exceeded',
   125: 'Operation canceled',
 }

@@ -20,6 +20,7 @@ export const Errno = {
   EFBIG: 27,
   ENOSPC: 28,
   EROFS: 30,
+  EMLINK: 31,
   EDOM: 33,
   ERANGE: 34,
   ENOSYS: 38,
@@ -35,6 +36,7 @@ export const Errno = {
   ESHUTDOWN: 108,
   ETIMEDOUT: 110,
   ESTALE: 116,
+  EUCLEAN: 117,
   EDQUOT: 122,
   ECANCELED: 125,
 } as const

@@ -58,7 +58,7 @@ describeCeph('rbd export and import of snapshots and diffs, beside the installed
     twin = await RbdTwin.create(a, { pools: { theirs: THEIRS, ours: OURS }, masks, compareLog: false })
     ours = await OurRbd.connect(a)
     const client = (await pair.connect()).a
-    for (const pool of twin.pools) {
+    const make = async (pool: string) => {
       for (const [name, options] of Object.entries(kinds)) {
         await a.rbd('create', `${pool}/${name}`, '-s', '7M', '--object-size', '1M', ...options)
         await client.with(`${pool}/${name}`, 'write', async (image) => {
@@ -79,6 +79,7 @@ describeCeph('rbd export and import of snapshots and diffs, beside the installed
         await image.flush()
       })
     }
+    await Promise.all(twin.pools.map(make))
   })
   afterAll(async () => {
     await ours?.close()
@@ -86,7 +87,8 @@ describeCeph('rbd export and import of snapshots and diffs, beside the installed
     rmSync(folder, { recursive: true, force: true })
   })
 
-  it('help', async () => {
+  it('help, and which program it is', async () => {
+    expect((await ours.run(['--version'])).stdout).toMatch(/^rbd \d+\.\d+\.\d+ \(compatible with ceph version 18\..* \(stable\)\)\n$/)
     await twin.same(['diff', 'export-diff', 'import-diff', 'export', 'import'].map((command) => `help ${command}`))
   })
 
@@ -101,11 +103,12 @@ describeCeph('rbd export and import of snapshots and diffs, beside the installed
       'diff POOL/plain --pretty-format',
       ...Object.keys(kinds).flatMap((image) => [
         `diff POOL/${image}@s0`,
-        ...allFormats(`diff POOL/${image} --from-snap s0`),
+        `diff POOL/${image} --from-snap s0`,
         `diff POOL/${image}@s1 --from-snap s0`,
         `diff POOL/${image} --from-snap s1`,
         `diff POOL/${image}@s0 --whole-object`,
       ]),
+      ...allFormats('diff POOL/plain --from-snap s0'),
       'diff POOL/clone',
       'diff POOL/clone --whole-object',
     ])
@@ -181,6 +184,34 @@ describeCeph('rbd export and import of snapshots and diffs, beside the installed
     expect(cut.code).toBe(33)
     expect(cut.stderr).toMatch(/^rbd: failed to decode .*: the file ends here \(byte \d+\)\nrbd: import-diff failed: .*\nrbd: failed to import image\nrbd: import failed: \(33\) /)
     expect((await a.tryRbd(['info', `${OURS}/broken`])).code).toBe(2)
+  })
+
+  it('trash purge by how full the pool is', async () => {
+    writeFileSync(file('flat'), randomBytes(MIB))
+    const wrong = ['x', '1.5', '-0.1', '0x1', '5.', '']
+    await twin.same([
+      ...wrong.map((value) => `trash purge POOL --threshold ${value === '' ? "''" : value}`),
+      ...['old', 'new'].map((name) => `import --no-progress ${file('flat')} POOL/${name}`),
+      '= trash mv POOL/new --expires-at 2days',
+      '= trash mv POOL/old --expires-at tomorrow',
+      'create POOL/over -s 4M',
+      'trash mv POOL/over',
+      'trash purge POOL --threshold 1 --expired-before now',
+    ])
+    const inTrash = async () => {
+      const lists = await Promise.all(twin.pools.map((pool) => a.rbdJson<{ name: string }[]>('trash', 'ls', pool)))
+      return lists.map((list) => list.map(({ name }) => name).sort())
+    }
+    expect(await inTrash()).toEqual(twin.pools.map(() => ['new', 'old', 'over']))
+    const { pools } = JSON.parse(await a.ceph('df', '--format', 'json')) as { pools: { name: string; stats: { percent_used: number } }[] }
+    // a little less than there is: the first to expire is enough
+    const thresholds = twin.pools.map((pool) => String(pools.find(({ name }) => name === pool)!.stats.percent_used - 1e-6))
+    expect(thresholds.map(Number).every((value) => value > 0)).toBe(true)
+    const first = { SOME: [thresholds[0]!, thresholds[1]!] as const }
+    await twin.same(['trash purge POOL --threshold SOME --expired-before nonsense'], { own: first })
+    expect(await inTrash()).toEqual(twin.pools.map(() => ['new']))
+    await twin.same(['trash purge POOL --no-progress --threshold 0'])
+    expect(await inTrash()).toEqual(twin.pools.map(() => []))
   })
 
   const contents = new Map<string, string>()

@@ -143,7 +143,7 @@ class ArgumentReader {
     let value: unknown = true
     if (text !== undefined) {
       value = parse ? parse(text) : text
-      if (value === undefined) throw new UsageFailure(`the argument ${spec.echoed ? `('${text}') ` : ''}for option '--${name}' is invalid`)
+      if (value === undefined) throw new UsageFailure(`the argument ${spec.echoed && text !== '' ? `('${text}') ` : ''}for option '--${name}' is invalid`)
     }
     if (repeatable) this.values.set(name, [...((this.values.get(name) as unknown[] | undefined) ?? []), value])
     else this.values.set(name, value)

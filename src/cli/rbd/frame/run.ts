@@ -32,7 +32,7 @@ export async function runRbd(args: readonly string[], options: RunOptions): Prom
   try {
     const { line, rest } = parseClientArguments(args, environment['CEPH_ARGS'], (name) => cephOptionNames.has(name))
     if (line.action.type === 'version') {
-      terminal.out(`${(await import('../../../daemon/version.ts')).versionLine}\n`)
+      terminal.out(`${(await import('../../../daemon/version.ts')).versionLineOf('rbd')}\n`)
       return 0
     }
     const words = commandWords(rest, commands)

@@ -89,8 +89,9 @@ async function importDiff(context: CommandContext): Promise<void> {
       await source.close()
     }
   } catch (error) {
-    if (applied.changed) context.complain(`image ${name.image} has a part of the diff`)
-    throw importFailure(context, error, 'import-diff failed', { [Errno.EDOM]: Errno.EBADMSG })
+    const failure = importFailure(context, error, 'import-diff failed', { [Errno.EDOM]: Errno.EBADMSG })
+    if (applied.changed) context.complain(`a part of the diff has been written to image ${name.image}, which has no snapshot of it`)
+    throw failure
   }
 }
 

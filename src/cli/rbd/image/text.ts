@@ -51,6 +51,14 @@ export function parseCount(text: string): number | undefined {
   return value === undefined ? undefined : Number(value)
 }
 
+/** A single-precision number as C++ reads it (boost::lexical_cast<float>). */
+export function parseFloatingPoint(text: string): number | undefined {
+  if (/^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(text)) return Math.fround(Number(text))
+  const word = /^([-+]?)(inf|infinity|nan)$/i.exec(text)
+  if (!word) return undefined
+  return word[2]!.toLowerCase() === 'nan' ? Number.NaN : word[1] === '-' ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY
+}
+
 /** As C++ streams print a double: six significant digits. */
 export function doubleText(value: number): string {
   if (value === 0) return '0'

@@ -1,22 +1,28 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { errnoText } from '../../../rados/errno-text.ts'
-import { Errno, isErrno, RadosError } from '../../../rados/errors.ts'
-import type { IoCtx } from '../../../rados/io-ctx.ts'
+import { getDataPool } from '../../../cls/rbd/client.ts'
+import type { Cluster } from '../../../rados/cluster.ts'
+import { Errno, ifThere, isErrno, RadosError } from '../../../rados/errors.ts'
+import { NO_SNAP, type IoCtx } from '../../../rados/io-ctx.ts'
 import { findImageId } from '../../../rbd/directory.ts'
 import { Image } from '../../../rbd/image.ts'
+import { headerName } from '../../../rbd/names.ts'
 import { parentLink, parentText, type ParentLink } from '../../../rbd/parent-link.ts'
 import { restoreFromTrash } from '../../../rbd/trash-restore.ts'
+import { chooseToFree, poolUsages, type ThrownAway } from '../../../rbd/trash-usage.ts'
 import { findInTrash, listTrash, moveToTrash, removeTrashEntry, setTrashState } from '../../../rbd/trash.ts'
+import { usedBytes } from '../../../rbd/used-bytes.ts'
 import type { TrashImageSpec } from '../../../cls/rbd/types.ts'
 import type { Command } from '../frame/command.ts'
 import { formatOptions, imageIdOption, imageOption, imageSpec, namespaceOption, noProgressOption, poolOption, poolSpec, together } from '../frame/common-options.ts'
 import type { CommandContext } from '../frame/context.ts'
 import { attempt, CommandFailure, invalid } from '../frame/failure.ts'
+import type { Progress } from '../frame/progress.ts'
 import { takeImage, takeImageId, takePool } from '../frame/specs.ts'
 import { TextTable } from '../frame/text-table.ts'
 import { hasSnapshotsText, hasWatchersText, removeWhole } from './image-commands.ts'
-import { timeText } from './text.ts'
+import { parseFloatingPoint, timeText } from './text.ts'
 
 const run = promisify(execFile)
 
@@ -86,7 +92,9 @@ async function remove(context: CommandContext): Promise<void> {
 
 function sayWhyNotRemoved(context: CommandContext, errno: number): void {
   if (errno === Errno.ENOTEMPTY) context.complain(hasSnapshotsText)
+  else if (errno === Errno.EUCLEAN) context.complain('error: image not fully moved to trash.')
   else if (errno === Errno.EBUSY) context.complain(hasWatchersText)
+  else if (errno === Errno.EMLINK) context.terminal.err('\nRemove the image from the group and try again.\n')
   else if (errno === Errno.EPERM) {
     context.terminal.err('\nDeferment time has not expired, please use --force if you really want to remove the image\n')
   } else context.complain(`remove error: ${errnoText(errno)}`)
@@ -97,6 +105,8 @@ async function removeTrashed(context: CommandContext, io: IoCtx, id: string, for
   const spec = await findInTrash(io, id)
   if (!spec) throw new RadosError(Errno.ENOENT, { op: 'find image in trash' })
   if (!force && spec.defermentEndTime.sec > Date.now() / 1000) throw new RadosError(Errno.EPERM, { op: 'remove image before its time' })
+  if (spec.state === 'moving') throw new RadosError(Errno.EUCLEAN, { op: 'remove image that is not all in the trash' })
+  if (spec.state !== 'normal' && spec.state !== 'removing') throw new RadosError(Errno.EBUSY, { op: 'remove image that is being restored' })
   await setTrashState(io, id, 'removing', 'normal')
   try {
     await removeWhole(context, io, id, onProgress)
@@ -170,28 +180,28 @@ async function parentOf(context: CommandContext, io: IoCtx, id: string): Promise
   }
 }
 
+/** What keeps an image in the trash until somebody does something about it. */
+const whyKept = [Errno.ENOTEMPTY, Errno.EBUSY, Errno.EMLINK, Errno.EUCLEAN]
+
 async function purge(context: CommandContext): Promise<void> {
   const name = takePool(context, { validate: false, namespaces: true })
   const io = await context.openPool(name)
-  if (context.args.has('threshold')) throw new CommandFailure(Errno.EOPNOTSUPP, 'purging by --threshold is not supported')
+  const threshold = context.args.value<number>('threshold')
   const before = context.args.text('expired-before')
-  const limit = before === undefined ? Date.now() / 1000 : await secondsOf(before)
+  // where both are given that by how full the pool is goes before
+  const limit = before === undefined || threshold !== undefined ? undefined : await secondsOf(before)
   const progress = context.progress('Removing images')
   let failure: RadosError | undefined
   try {
-    const expired = [...(await listTrash(io))].filter(([, { defermentEndTime, source }]) => defermentEndTime.sec <= limit && source !== 'migration')
-    for (const [at, [id]] of expired.entries()) {
-      try {
-        await removeTrashed(context, io, id, true, () => undefined)
-      } catch (error) {
-        if (!isErrno(error, Errno.ENOTEMPTY, Errno.EBUSY)) throw error
-        failure = error
-      }
-      progress.update(at + 1, expired.length)
-    }
+    const all = await listTrash(io)
+    const users = [...all].filter(([, { source }]) => source === 'user' || source === 'user_parent')
+    const chosen = threshold === undefined ? new Set<string>() : await chooseByUsage(context, io, users, threshold)
+    const now = Date.now() / 1000
+    if (chosen) for (const [id, { defermentEndTime }] of users) if (defermentEndTime.sec <= (limit ?? now)) chosen.add(id)
+    failure = await removeAll(context, io, chosen ?? new Set(), progress)
   } catch (error) {
-    if (!(error instanceof RadosError)) throw error
     progress.fail()
+    if (!(error instanceof RadosError)) throw error
     throw new CommandFailure(error.errno, undefined, { cause: error })
   }
   if (failure) {
@@ -201,6 +211,66 @@ async function purge(context: CommandContext): Promise<void> {
     throw new CommandFailure(failure.errno, line)
   }
   progress.finish()
+}
+
+/** Those that expire first, so that no pool is fuller than `threshold`; undefined when none has to go. */
+async function chooseByUsage(context: CommandContext, io: IoCtx, entries: [string, TrashImageSpec][], threshold: number): Promise<Set<string> | undefined> {
+  if (!(threshold >= 0 && threshold <= 1)) {
+    context.logError("librbd::api::Trash: purge: argument 'threshold' is out of valid range")
+    throw new CommandFailure(Errno.EINVAL)
+  }
+  const cluster = await context.cluster()
+  const options = await context.imageOptions('read-only')
+  const images: ThrownAway[] = []
+  const byEnd = [...entries].sort(([, a], [, b]) => a.defermentEndTime.sec - b.defermentEndTime.sec)
+  for (const [id] of byEnd) {
+    const dataPoolId = await ifThere(getDataPool.call(io, headerName(id)))
+    images.push({ id, dataPool: dataPoolId === undefined || dataPoolId < 0n ? io.poolName : await poolNameOf(cluster, dataPoolId) })
+  }
+  return chooseToFree(images, await poolUsages(cluster), threshold, async (id) => {
+    try {
+      const image = await Image.open(io, { id }, options)
+      try {
+        return await usedBytes(image, { from: 0n, to: NO_SNAP, exact: false, signal: context.signal })
+      } finally {
+        await image.close()
+      }
+    } catch (error) {
+      if (!(error instanceof RadosError)) throw error
+      if (error.errno !== Errno.ENOENT) context.logError(`librbd::api::Trash: purge: failed to calculate disk usage for image ${id}: ${errnoText(error.errno)}`)
+      return undefined
+    }
+  })
+}
+
+async function poolNameOf(cluster: Cluster, id: bigint): Promise<string> {
+  const pool = await cluster.openPoolById(id)
+  pool.close()
+  return pool.poolName
+}
+
+/** Again and again as long as it helps: a parent goes only after its clones. Resolves with what keeps the first of those that stay. */
+async function removeAll(context: CommandContext, io: IoCtx, ids: ReadonlySet<string>, progress: Progress): Promise<RadosError | undefined> {
+  let left = [...ids].sort()
+  let removed = 0
+  for (;;) {
+    const stay: string[] = []
+    let failure: RadosError | undefined
+    for (const id of left) {
+      try {
+        // a parent may have gone with the last of its clones
+        if (await findInTrash(io, id)) await removeTrashed(context, io, id, true, () => undefined)
+      } catch (error) {
+        if (!isErrno(error, ...whyKept)) throw error
+        failure ??= error
+        stay.push(id)
+        continue
+      }
+      progress.update(++removed, ids.size)
+    }
+    if (stay.length === 0 || stay.length === left.length) return failure
+    left = stay
+  }
 }
 
 async function restore(context: CommandContext): Promise<void> {
@@ -243,7 +313,12 @@ export const trashCommands: readonly Command[] = [
     arguments: together(poolSpec(true), [
       noProgressOption,
       { name: 'expired-before', argument: 'date', description: 'purges images that expired before the given date' },
-      { name: 'threshold', description: 'purges images until the current pool data usage is reduced to X%, value range: 0.0-1.0' },
+      {
+        name: 'threshold',
+        description: 'purges images until the current pool data usage is reduced to X%, value range: 0.0-1.0',
+        parse: parseFloatingPoint,
+        echoed: true,
+      },
     ]),
     execute: purge,
   },
