@@ -37,7 +37,7 @@ export class MirrorDaemon implements Commanded {
   private readonly serviceStatus = new ServiceStatus()
   private readonly poolMeta = new PoolMetaCache()
   private readonly byteBudget = new Semaphore(BYTE_BUDGET)
-  private readonly buffers = new BufferPool(BYTE_BUDGET / 2)
+  private readonly buffers = new BufferPool(BYTE_BUDGET)
   private readonly journalMemory = new MemoryShare(JOURNAL_MEMORY, JOURNAL_MEMORY_EACH)
   private readonly bandwidth: Bandwidth
   private siteName = ''

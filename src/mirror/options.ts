@@ -44,8 +44,8 @@ export interface MirrorOptions {
 
 /** Images that start or stop at once, per namespace. */
 export const MAX_IMAGE_STARTS = 16
-/** Bytes in flight of all copies and replays of a daemon. */
-export const BYTE_BUDGET = 64 * 1024 * 1024
+/** Bytes in flight of all copies and replays of a daemon, which takes about three times as much memory for them. */
+export const BYTE_BUDGET = 32 * 1024 * 1024
 /** Bytes of journals that all replays of a daemon hold together, fetched or waiting to be written. */
 export const JOURNAL_MEMORY = 64 * 1024 * 1024
 /** The most of it for one journal. */
