@@ -89,7 +89,7 @@ describeCeph('rbd export and import of snapshots and diffs, beside the installed
 
   it('help, and which program it is', async () => {
     expect((await ours.run(['--version'])).stdout).toMatch(/^rbd \d+\.\d+\.\d+ \(compatible with ceph version 18\..* \(stable\)\)\n$/)
-    await twin.same(['diff', 'export-diff', 'import-diff', 'export', 'import'].map((command) => `help ${command}`))
+    await twin.same(['diff', 'export-diff', 'import-diff', 'merge-diff', 'export', 'import'].map((command) => `help ${command}`))
   })
 
   it('diff', async () => {
@@ -146,6 +146,34 @@ describeCeph('rbd export and import of snapshots and diffs, beside the installed
       { own: own() },
     )
     for (const snap of ['@s0', '@s1', '']) await expectSame(`${OURS}/plain${snap}`, `${OURS}/copy${snap}`)
+  })
+
+  it('merge-diff', async () => {
+    for (const image of Object.keys(kinds)) {
+      await twin.same([`merge-diff FILE-${image}-first FILE-${image}-second FILE-${image}-m1`, `merge-diff FILE-${image}-m1 FILE-${image}-third FILE-${image}-m2`], { own: own() })
+      for (const name of ['m1', 'm2']) {
+        expect(readFileSync(file(`ours-${image}-${name}`)).equals(readFileSync(file(`theirs-${image}-${name}`))), `${image} ${name}`).toBe(true)
+      }
+      await a.rbd('create', `${OURS}/merged-${image}`, '-s', '1M', '--image-feature', 'layering')
+      await a.rbd('import-diff', '--no-progress', file(`ours-${image}-m2`), `${OURS}/merged-${image}`)
+      await expectSame(`${OURS}/${image}`, `${OURS}/merged-${image}`)
+    }
+    for (const side of ['theirs', 'ours']) writeFileSync(file(`${side}-cut`), readFileSync(file('ours-plain-second')).subarray(0, 3000))
+    await twin.same(
+      [
+        'merge-diff',
+        'merge-diff FILE-plain-first',
+        'merge-diff FILE-plain-first FILE-plain-second',
+        'merge-diff FILE-nope FILE-plain-second FILE-m',
+        'merge-diff FILE-plain-first FILE-nope FILE-m',
+        'merge-diff FILE-plain-first FILE-plain-third FILE-m',
+        'merge-diff FILE-plain-first FILE-plain-second FILE-plain-third',
+        'merge-diff FILE-plain-first FILE-cut FILE-m',
+        'merge-diff FILE-bad FILE-plain-second FILE-m',
+      ],
+      { own: own() },
+    )
+    expect(existsSync(file('ours-m'))).toBe(false)
   })
 
   it('export and import of format 2', async () => {

@@ -9,6 +9,7 @@ import { infoCommand } from './info-command.ts'
 import { journalCommands } from './journal-commands.ts'
 import { listCommand } from './list-command.ts'
 import { lookCommands } from './look-commands.ts'
+import { mergeDiffCommand } from './merge-diff-command.ts'
 import { metadataCommands } from './metadata-commands.ts'
 import { poolCommands } from './pool-commands.ts'
 import { snapCommands } from './snap-commands.ts'
@@ -25,6 +26,7 @@ export const imageCommands: readonly Command[] = [
   importCommand,
   exportCommand,
   ...diffCommands,
+  mergeDiffCommand,
   benchCommand,
   ...metadataCommands,
   ...poolCommands,

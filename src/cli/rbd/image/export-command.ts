@@ -52,7 +52,7 @@ export async function exportTo(
   act: (sink: Sink, update: Update) => Promise<void>,
 ): Promise<void> {
   try {
-    const sink = path === '-' ? output(context) : await createFile(path)
+    const sink = await openSink(context, path)
     try {
       await context.progress(what).track((update) => act(sink, update))
     } catch (error) {
@@ -65,6 +65,11 @@ export async function exportTo(
     if (errno === 0) throw error
     throw new CommandFailure(errno, `${command} error: ${errnoText(errno)}`, { cause: error })
   }
+}
+
+/** Rejects as the file system does, with EEXIST for a file that is there. */
+export function openSink(context: CommandContext, path: string): Promise<Sink> {
+  return path === '-' ? Promise.resolve(output(context)) : createFile(path)
 }
 
 async function exportFlat(context: CommandContext, image: Image, snapshot: ImageSnapshot | undefined, sink: Sink, update: Update): Promise<void> {
