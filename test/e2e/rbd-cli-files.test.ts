@@ -149,7 +149,7 @@ describeCeph('rbd export and import of snapshots and diffs, beside the installed
   })
 
   it('merge-diff', async () => {
-    for (const image of Object.keys(kinds)) {
+    for (const image of ['plain', 'striped']) {
       await twin.same([`merge-diff FILE-${image}-first FILE-${image}-second FILE-${image}-m1`, `merge-diff FILE-${image}-m1 FILE-${image}-third FILE-${image}-m2`], { own: own() })
       for (const name of ['m1', 'm2']) {
         expect(readFileSync(file(`ours-${image}-${name}`)).equals(readFileSync(file(`theirs-${image}-${name}`))), `${image} ${name}`).toBe(true)

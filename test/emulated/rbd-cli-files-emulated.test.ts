@@ -130,11 +130,27 @@ describe('files of rbd export and export-diff', () => {
     expect((await content('p/part')).equals(await content('p/image@one'))).toBe(true)
   })
 
+  it('of clones have what the parent has', async () => {
+    await ok('clone p/image@two p/clone --object-size 8K')
+    await ok('snap create --no-progress p/clone@mine')
+    await ok('bench --io-type write --io-size 1K --io-total 2K --io-pattern rand p/clone')
+    await ok(`export --no-progress --export-format 2 p/clone ${file('clone')}`)
+    await ok(`import --no-progress --export-format 2 ${file('clone')} p/flat`)
+    for (const name of ['@mine', '']) expect((await content(`p/flat${name}`)).equals(await content(`p/clone${name}`)), name).toBe(true)
+    expect((await content('p/flat@mine')).equals(await content('p/image@two'))).toBe(true)
+  })
+
   it('are not left half written', async () => {
     expect(await fails(`export-diff --no-progress p/image --from-snap nope ${file('half')}`)).toEqual({
       code: 2,
       stderr: 'rbd: export-diff error: (2) No such file or directory\n',
     })
     expect(existsSync(file('half'))).toBe(false)
+  })
+
+  it('do not tell how full a pool is that nobody counts', async () => {
+    const { code, stderr } = await fails('trash purge p --threshold 0.5')
+    expect(code).not.toBe(0)
+    expect(stderr).toContain('how full the pools are')
   })
 })
