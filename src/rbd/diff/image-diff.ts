@@ -60,24 +60,25 @@ export async function* diffImage(image: Image, options: ImageDiffOptions): Async
   if (from > to) throw operationError(image, Errno.EINVAL, `tell what changed from snapshot ${from} to the older ${to}`)
   if (from === to) return
   const view = await ImageView.open(image, header, options)
-  const ahead: Promise<Change>[] = []
+  const ahead: (Change | Promise<Change>)[] = []
   let next = 0
   const fill = () => {
     while (next < view.periods && ahead.length < periodsAhead) {
       const period = next++
       if (view.isQuiet(period)) continue
-      const looking = view.changeOf(period * view.period, view.period)
-      looking.catch(() => undefined) // told when its turn comes
+      const looking = view.mappedChange(period) ?? view.changeOf(period * view.period, view.period)
+      if (looking instanceof Promise) looking.catch(() => undefined) // told when its turn comes
       ahead.push(looking)
     }
   }
   try {
     for (fill(); ahead.length > 0; fill()) {
       signal?.throwIfAborted()
-      yield* extentsOf(await ahead.shift()!)
+      const change = ahead.shift()!
+      for (const extent of extentsOf(change instanceof Promise ? await change : change)) yield extent
     }
   } finally {
-    await Promise.allSettled(ahead)
+    await Promise.allSettled(ahead.filter((change) => change instanceof Promise))
   }
 }
 
@@ -120,6 +121,16 @@ class ImageView {
       if (this.mapped(object) !== DiffState.hole && this.mapped(object) !== DiffState.data) return false
     }
     return true
+  }
+
+  /** Of a period that is one object, if the object maps tell: images of many terabytes have millions of them. */
+  mappedChange(period: number): Change | undefined {
+    if (!this.maps.known || this.layout.stripeCount > 1) return undefined
+    const state = this.mapped(period)
+    if (state !== DiffState.dataUpdated && state !== DiffState.holeUpdated) return undefined
+    const start = period * this.period
+    const whole = Extents.of([start, Math.min(start + this.period, this.size)])
+    return state === DiffState.dataUpdated ? { data: whole, zeros: new Extents() } : { data: new Extents(), zeros: whole }
   }
 
   /** Of a range of at most one period; what lies behind the image's end does not count. */

@@ -9,7 +9,7 @@ export class TextTable {
   }
 
   toString(): string {
-    const widths = this.columns.map(({ heading }, at) => Math.max(...[heading, ...this.rows.map((row) => row[at] ?? '')].map(width)))
+    const widths = this.columns.map(({ heading }, at) => this.rows.reduce((widest, row) => Math.max(widest, width(row[at] ?? '')), width(heading)))
     const headings = this.columns.map(({ heading }, at) => pad(heading, widths[at]!, 'left'))
     const lines = this.rows.map((row) => this.columns.map(({ align }, at) => pad(row[at] ?? '', widths[at]!, align)))
     return [headings, ...lines].map((cells) => `${cells.join('  ')}\n`).join('')
