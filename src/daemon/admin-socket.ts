@@ -9,7 +9,7 @@ const maxConnections = 32
 /** A client that has not sent its whole request by then is dropped. */
 const requestTimeoutMs = 10_000
 /** sun_path of sockaddr_un, without its closing NUL */
-const maxPathBytes = 107
+export const MAX_SOCKET_PATH_BYTES = 107
 
 /** Requests of the oldest clients: four bytes, big endian. */
 const legacyRequests = ['0', 'perfcounters_dump', 'perfcounters_schema']
@@ -35,7 +35,7 @@ export class AdminSocket {
    */
   static async listen(path: string, mode: number | undefined, handler: AdminHandler, log: Log): Promise<AdminSocket> {
     const where = `admin socket ${path}`
-    if (Buffer.byteLength(path) > maxPathBytes) throw new ConfigError(`the path is longer than ${maxPathBytes} bytes: choose a shorter admin_socket`, where)
+    if (Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES) throw new ConfigError(`the path is longer than ${MAX_SOCKET_PATH_BYTES} bytes: choose a shorter admin_socket`, where)
     const server = createServer({ allowHalfOpen: true })
     server.maxConnections = maxConnections
     const socket = new AdminSocket(path, server)

@@ -37,6 +37,18 @@ describe('config commands', () => {
     expect(await ask(prefix, args)).toMatch(answer)
   })
 
+  it('injectargs sets all that it is given, in either form, and says what it does not understand', async () => {
+    const inject = (...words: string[]) => ask('injectargs', { injected_args: words })
+    expect(await inject('--rbd-mirror-journal-poll-age=1.5 --rbd_mirror_concurrent_image_syncs', '7')).toEqual({})
+    expect([options.get('rbd_mirror_journal_poll_age'), options.get('rbd_mirror_concurrent_image_syncs')]).toEqual([1.5, 7])
+    expect(await ask('injectargs')).toEqual({})
+    expect(await inject('--nosuch=1')).toMatch(/^ERROR: \(22\) Invalid argument\n failed to parse arguments: --nosuch=1/)
+    expect(await inject('rbd_mirror_journal_poll_age=1')).toMatch(/failed to parse arguments/)
+    expect(await inject('--rbd_mirror_journal_poll_age=abc')).toMatch(/^ERROR: \(22\).*\n.*is not a number/)
+    expect(await inject('--mon_host=x')).toMatch(/only at the start/)
+    expect(options.get('rbd_mirror_journal_poll_age')).toBe(1.5)
+  })
+
   it('diff tells sources apart, the values having their types', async () => {
     options.applyFile(ConfFile.parse('[global]\nrbd mirror concurrent image syncs = 7\n', 'x.conf'))
     options.set('rbd_mirror_concurrent_image_syncs', '8', 'cmdline')

@@ -26,6 +26,20 @@ export function registerConfigCommands(commands: AdminCommands, options: Options
   const shown = (name: string) => (definitionOf(name)?.secret && options.text(name) !== '' ? hidden : (options.text(name) ?? ''))
   const known = (name: string) => definitionOf(name) !== undefined || cephOptionNames.has(name) || name.startsWith('debug_')
 
+  /** What it is now, as it may be shown. */
+  const set = (name: string, value: string): string => {
+    if (!known(name)) throw noSuchOption(`error setting '${name}' to '${value}'`)
+    const definition = definitionOf(name)
+    if (definition?.startup) throw new AdminCommandError(Errno.ENOSYS, `error setting '${name}': it takes effect only at the start of the daemon`)
+    try {
+      options.set(name, value, 'override')
+    } catch (error) {
+      if (error instanceof ConfigError) throw new AdminCommandError(Errno.EINVAL, `error setting '${name}': ${error.message}`)
+      throw error
+    }
+    return definition?.secret ? hidden : value
+  }
+
   commands.register({
     words: ['config', 'show'],
     help: 'dump current config settings',
@@ -50,16 +64,21 @@ export function registerConfigCommands(commands: AdminCommands, options: Options
     run: (args) => {
       const name = nameOf(args)
       const value = Array.isArray(args['val']) ? args['val'].join(' ') : String(args['val'])
-      if (!known(name)) throw noSuchOption(`error setting '${name}' to '${value}'`)
-      const definition = definitionOf(name)
-      if (definition?.startup) throw new AdminCommandError(Errno.ENOSYS, `error setting '${name}': it takes effect only at the start of the daemon`)
-      try {
-        options.set(name, value, 'override')
-      } catch (error) {
-        if (error instanceof ConfigError) throw new AdminCommandError(Errno.EINVAL, `error setting '${name}': ${error.message}`)
-        throw error
+      return { success: `${name} = '${set(name, value)}' ` }
+    },
+  })
+  commands.register({
+    words: ['injectargs', 'name=injected_args,type=CephString,n=N,req=false'],
+    help: 'inject configuration arguments into running daemon',
+    run: (args) => {
+      const given = (args['injected_args'] ?? []) as string | string[]
+      const words = [given].flat().join(' ').split(/\s+/).filter((word) => word !== '')
+      for (let at = 0; at < words.length; at++) {
+        const [, written, text] = /^--([^=]+)(?:=(.*))?$/.exec(words[at]!) ?? []
+        if (written === undefined || !known(normalizeName(written))) throw new AdminCommandError(Errno.EINVAL, ` failed to parse arguments: ${words.slice(at).join(',')}`)
+        set(normalizeName(written), text ?? words[++at] ?? 'true')
       }
-      return { success: `${name} = '${definition?.secret ? hidden : value}' ` }
+      return {}
     },
   })
   commands.register({

@@ -9,6 +9,7 @@ import type { RemoteSpec } from '../mirror/daemon-options.ts'
 import type { Cluster } from '../rados/cluster.ts'
 import { Errno, isErrno } from '../rados/errors.ts'
 import { driverFor } from './drivers.ts'
+import type { LibrarySocket } from './library-socket.ts'
 
 /** Options of one cluster alone: what our command line says of them does not hold for a peer (PoolReplayer.cc). */
 const ofOneCluster = new Set(['monmap', 'mon_host', 'mon_dns_srv_name', 'key', 'keyfile', 'keyring', 'fsid'])
@@ -22,7 +23,10 @@ export class Connections {
   private prefetched: Promise<Cluster> | undefined
   private latest: Cluster | undefined
 
-  constructor(private readonly configuration: Configuration) {}
+  constructor(
+    private readonly configuration: Configuration,
+    private readonly library?: LibrarySocket,
+  ) {}
 
   /** Connects to the local cluster while other things are made ready; the next call of `local` gets that connection. */
   async prefetchLocal(signal: AbortSignal): Promise<void> {
@@ -57,7 +61,8 @@ export class Connections {
   private async connectLocal(signal: AbortSignal): Promise<Cluster> {
     const { options, confFile } = this.configuration
     const driver = await driverFor(options.get('mon_host'))
-    const cluster = await driver.connect({ name: options.cluster, entity: options.entity, confFile, options: this.given(() => true) }, signal)
+    const { cluster: name, entity } = options
+    const cluster = await driver.connect({ name, entity, confFile, options: this.given(() => true), adminSocket: this.library?.next() }, signal)
     return (this.latest = cluster)
   }
 

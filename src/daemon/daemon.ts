@@ -27,6 +27,7 @@ import { serveMetrics } from './metrics-service.ts'
 import { handleFatalErrors } from './fatal-errors.ts'
 import { mirrorOptions } from './mirror-options.ts'
 import { openLogger } from './open-logger.ts'
+import { LibrarySocket, registerLibraryCommands } from './library-socket.ts'
 import { registerPerfCommands } from './perf-commands.ts'
 import { PidFile } from './pid-file.ts'
 import { everyMinute } from './every-minute.ts'
@@ -56,6 +57,7 @@ export interface DaemonSetup {
  */
 export class Daemon {
   private readonly connections: Connections
+  private readonly library: LibrarySocket
   private readonly stop = new AbortController()
   private readonly cleanup = new CleanupStack()
   private readonly metrics = new Metrics()
@@ -68,7 +70,8 @@ export class Daemon {
   private ready = false
 
   constructor(private readonly setup: DaemonSetup) {
-    this.connections = new Connections(setup.configuration)
+    this.library = new LibrarySocket(setup.configuration.options.get('admin_socket') || undefined)
+    this.connections = new Connections(setup.configuration, this.library)
   }
 
   /** Resolves with the exit status. What goes wrong is one line for the operator, and in the log. */
@@ -165,7 +168,9 @@ export class Daemon {
     }
     registerBuiltinCommands(this.registry, { reopenLog: () => logger.reopen() })
     registerConfigCommands(this.registry, options)
-    registerPerfCommands(this.registry, this.metrics)
+    const library = isEmulated(options) ? undefined : this.library
+    registerPerfCommands(this.registry, this.metrics, library)
+    if (library) registerLibraryCommands(this.registry, library)
   }
 
   private async openAdminSocket(): Promise<void> {

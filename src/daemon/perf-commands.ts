@@ -1,13 +1,16 @@
 import type { AdminArguments, AdminCommands } from '../observability/admin-commands.ts'
 import type { ImageMetrics, Metrics } from '../observability/metrics.ts'
+import type { LibrarySocket, Sections } from './library-socket.ts'
 
 interface Counter {
   name: string
   kind: 'counter' | 'gauge' | 'average'
   units: 'none' | 'bytes'
   description: string
-  value(row: CounterRow): number | { avgcount: number; sum: number; avgtime: number }
+  value(row: CounterRow): Value
 }
+
+type Value = number | { avgcount: number; sum: number; avgtime: number }
 
 /** What a group of counters counts: all images together, or one of them. */
 type CounterRow = Pick<ImageMetrics, 'syncs' | 'syncSeconds' | 'syncBytes' | 'replaySeconds'> & {
@@ -112,25 +115,50 @@ function schemaOf({ name, kind, units, description }: Counter) {
   return [name, { type: types[kind], metric_type: metric, value_type: value, description, nick: '', priority: 5, units }] as const
 }
 
-/** `perf dump|schema` and `counter dump|schema` of the admin socket. */
-export function registerPerfCommands(commands: AdminCommands, metrics: Metrics): void {
-  const dump = ({ counters, row }: Group, wanted?: unknown) =>
-    Object.fromEntries(
-      counters.filter(({ name }) => wanted === undefined || wanted === name).map((counter) => [counter.name, counter.value(row)]),
-    )
+/** What was counted since `then`; a gauge is what it is. */
+function since(then: Value | undefined, { kind }: Counter, now: Value): Value {
+  if (then === undefined || kind === 'gauge') return now
+  if (typeof now === 'number' || typeof then === 'number') return Number(now) - Number(then)
+  return average(now.avgcount - then.avgcount, now.sum - then.sum)
+}
+
+function sorted(sections: Sections): Sections {
+  return Object.fromEntries(Object.entries(sections).sort(([a], [b]) => (a < b ? -1 : 1)))
+}
+
+/**
+ * `perf dump|schema|reset|histogram` and `counter dump|schema` of the admin socket, with the sections of the library, if there is one. A reset is
+ * for these commands alone: what Prometheus scrapes goes on counting.
+ */
+export function registerPerfCommands(commands: AdminCommands, metrics: Metrics, library?: LibrarySocket): void {
+  const resets = new Map<string, Record<string, Value>>()
+  const dump = (group: Group, wanted?: unknown) => {
+    const { counters, row } = group
+    const then = resets.get(sectionName(group))
+    const shown = counters.filter(({ name }) => wanted === undefined || wanted === name)
+    return Object.fromEntries(shown.map((counter) => [counter.name, since(then?.[counter.name], counter, counter.value(row))]))
+  }
+  const ofLibrary = (prefix: string, args?: AdminArguments) => library?.sections(prefix, args) ?? Promise.resolve({})
   const schema = ({ counters }: Group) => Object.fromEntries(counters.map(schemaOf))
   const labelled = (show: (group: Group) => unknown, key: string) => {
     const lists: Record<string, unknown[]> = {}
     for (const group of groups(metrics)) (lists[group.name] ??= []).push({ labels: group.labels ?? {}, [key]: show(group) })
     return lists
   }
-  const perfDump = (args: AdminArguments) =>
-    Object.fromEntries(
-      [...groups(metrics)]
-        .filter((group) => args['logger'] === undefined || args['logger'] === sectionName(group))
-        .map((group) => [sectionName(group), dump(group, args['counter'])]),
-    )
-  const perfSchema = () => Object.fromEntries([...groups(metrics)].map((group) => [sectionName(group), schema(group)]))
+  const perfDump = async (args: AdminArguments) => {
+    const { logger, counter } = args
+    const own = [...groups(metrics)].filter((group) => logger === undefined || logger === sectionName(group))
+    const theirs = await ofLibrary('perf dump', { ...(logger !== undefined && { logger }), ...(counter !== undefined && { counter }) })
+    return sorted({ ...theirs, ...Object.fromEntries(own.map((group) => [sectionName(group), dump(group, counter)])) })
+  }
+  const ownSections = (show: (group: Group) => Record<string, unknown>) => Object.fromEntries([...groups(metrics)].map((group) => [sectionName(group), show(group)]))
+  const perfSchema = async () => sorted({ ...(await ofLibrary('perf schema')), ...ownSections(schema) })
+  const reset = async ({ var: wanted }: AdminArguments) => {
+    const own = [...groups(metrics)].filter((group) => wanted === 'all' || wanted === sectionName(group))
+    for (const group of own) resets.set(sectionName(group), Object.fromEntries(group.counters.map((counter) => [counter.name, counter.value(group.row)])))
+    const theirs = await ofLibrary('perf reset', { var: wanted })
+    return wanted === 'all' || own.length > 0 || 'success' in theirs ? { success: `perf reset ${String(wanted)}` } : { error: `Not find: ${String(wanted)}` }
+  }
 
   commands.register({
     words: ['perf', 'dump', 'name=logger,type=CephString,req=false', 'name=counter,type=CephString,req=false'],
@@ -138,6 +166,11 @@ export function registerPerfCommands(commands: AdminCommands, metrics: Metrics):
     run: perfDump,
   })
   commands.register({ words: ['perf', 'schema'], help: 'dump perfcounters schema', run: perfSchema })
+  commands.register({ words: ['perf', 'reset', 'name=var,type=CephString'], help: 'perf reset <name>: perf reset all or one perfcounter name', run: reset })
+  // none of ours is a histogram: their sections are there, and empty, as with the stock daemon
+  for (const [what, help] of Object.entries({ dump: 'dump perf histogram values', schema: 'dump perf histogram schema' })) {
+    commands.register({ words: ['perf', 'histogram', what], help, run: async () => sorted({ ...(await ofLibrary(`perf histogram ${what}`)), ...ownSections(() => ({})) }) })
+  }
   commands.register({ words: ['perfcounters_dump'], help: '', run: perfDump })
   commands.register({ words: ['perfcounters_schema'], help: '', run: perfSchema })
   commands.register({ words: ['counter', 'dump'], help: 'dump all labeled and non-labeled counters and their values', run: () => labelled(dump, 'counters') })

@@ -63,6 +63,8 @@ export interface ConnectOptions {
   confFile?: string | undefined
   /** Ceph options that win over the file, e.g. `mon_host`, `key`, `keyring`, `rados_osd_op_timeout` */
   options: Readonly<Record<string, string>>
+  /** where librados may have an admin socket of its own, for this process alone; a driver without one has no use for it */
+  adminSocket?: string | undefined
 }
 
 export interface ClusterDriver {

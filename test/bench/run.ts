@@ -1,4 +1,4 @@
-import { askAdminSocket } from '../support/admin-socket.ts'
+import { askAdminSocket } from '../../src/daemon/ask-admin-socket.ts'
 import type { CephCluster } from '../support/ceph-cluster.ts'
 import { compareImages, expectSameContent } from '../support/compare.ts'
 import { MirrorDaemon, type DaemonKind } from '../support/daemon.ts'

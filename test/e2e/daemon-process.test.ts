@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
-import { askAdminSocket } from '../support/admin-socket.ts'
+import { askAdminSocket } from '../../src/daemon/ask-admin-socket.ts'
 import { describeCeph } from '../support/ceph.ts'
 import { MirrorDaemon } from '../support/daemon.ts'
 import { tryRun } from '../support/run.ts'
@@ -86,6 +86,13 @@ describeCeph('the process of the daemon', (pair) => {
     expect(JSON.parse((await admin('help')).stdout)).toMatchObject({ 'rbd mirror status': 'get status for rbd mirror', version: 'get ceph version' })
     expect((await admin('rbd', 'mirror', 'flush', 'nosuch/image')).code).toBe(22)
     expect(JSON.parse((await admin('rbd', 'mirror', 'status')).stdout)).toHaveProperty('pool_replayers')
+    expect(await admin('injectargs', '--rbd_mirror_concurrent_image_syncs=6')).toMatchObject({ code: 0 })
+    expect((await admin('config', 'get', 'rbd_mirror_concurrent_image_syncs')).stdout).toContain('"6"')
+    // what librados knows of itself
+    expect(JSON.parse((await admin('objecter_requests')).stdout)).toMatchObject({ ops: expect.any(Array) as unknown, linger_ops: expect.any(Array) as unknown })
+    expect(JSON.parse((await admin('dump_mempools')).stdout)).toHaveProperty('mempool.total.bytes')
+    expect(JSON.parse((await admin('perf', 'dump', 'objecter', 'map_epoch')).stdout)).toEqual({ objecter: { map_epoch: expect.any(Number) as number } })
+    expect(JSON.parse((await admin('perf', 'reset', 'all')).stdout)).toEqual({ success: 'perf reset all' })
 
     renameSync(file('log'), file('log.1'))
     process.kill(pid, 'SIGHUP')
@@ -98,7 +105,7 @@ describeCeph('the process of the daemon', (pair) => {
     process.kill(pid, 'SIGTERM')
     await waitFor('the end of the daemon', () => !existsSync(`/proc/${pid}`))
     expect(Date.now() - told).toBeLessThan(5_000)
-    expect([existsSync(file('pid')), existsSync(file('asok'))]).toEqual([false, false])
+    expect([existsSync(file('pid')), existsSync(file('asok')), existsSync(`${file('asok')}.librados1`)]).toEqual([false, false, false])
     for (const line of readFileSync(file('log'), 'utf8').trim().split('\n')) expect(JSON.parse(line)).toHaveProperty('msg')
   })
 

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
-import { askAdminSocket } from './admin-socket.ts'
+import { askAdminSocket } from '../../src/daemon/ask-admin-socket.ts'
 import { cephConf, cephxSecret, keyring, PORTS_PER_CLUSTER, type CephUser, type ObjectStore } from './ceph-conf.ts'
 import { ClusterProcess } from './cluster-process.ts'
 import { freePorts } from './ports.ts'

@@ -3,7 +3,7 @@ import { closeSync, existsSync, openSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { askAdminSocket } from './admin-socket.ts'
+import { askAdminSocket } from '../../src/daemon/ask-admin-socket.ts'
 import { waitFor } from './wait.ts'
 
 /** Which program: ours from the sources, ours as built by `npm run build`, or Ceph's own. */

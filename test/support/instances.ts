@@ -2,7 +2,7 @@ import { headerName, mirrorInstanceName } from '../../src/rbd/names.ts'
 import { findLocker } from '../../src/rbd/managed-lock.ts'
 import type { IoCtx } from '../../src/rados/io-ctx.ts'
 import { isErrno, Errno } from '../../src/rados/errors.ts'
-import { askAdminSocket } from './admin-socket.ts'
+import { askAdminSocket } from '../../src/daemon/ask-admin-socket.ts'
 import type { MirrorDaemon } from './daemon.ts'
 import { waitFor } from './wait.ts'
 

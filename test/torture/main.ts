@@ -1,7 +1,7 @@
 // Writes, snapshots, failovers and faults at random on two real clusters of its own: `npm run torture -- --minutes N [--seed S] [--mixed] [--bluestore]`.
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { askAdminSocket } from '../support/admin-socket.ts'
+import { askAdminSocket } from '../../src/daemon/ask-admin-socket.ts'
 import { INSTALL_CEPH, missingCephPrograms } from '../support/ceph-cluster.ts'
 import { ClusterPair } from '../support/pair.ts'
 import { faults, pickAction } from './actions.ts'

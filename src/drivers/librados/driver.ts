@@ -7,9 +7,8 @@ import { Arena, stringAt } from './memory.ts'
 import { librados, type Librados, type Pointer } from './native.ts'
 import { runOnThread, type ThreadCall } from './threads.ts'
 
-/** The daemon has an admin socket, a log and a standard error of its own: librados is to stay out of them. */
+/** The daemon has a log and a standard error of its own: librados is to stay out of them. */
 const QUIET: Readonly<Record<string, string>> = {
-  admin_socket: '',
   log_file: '',
   log_to_stderr: 'false',
   err_to_stderr: 'false',
@@ -71,13 +70,13 @@ function create(api: Librados, { name, entity }: ConnectOptions): Pointer {
   return arena.number(0)
 }
 
-function configure(api: Librados, handle: Pointer, { name, confFile, options }: ConnectOptions): void {
+function configure(api: Librados, handle: Pointer, { name, confFile, options, adminSocket = '' }: ConnectOptions): void {
   if (confFile !== undefined) {
     const status = api.confReadFile(handle, confFile)
     if (status < 0) throw new RadosError(status, { op: `read ${confFile}`, cluster: name })
   }
   if (optionOf(api, handle, 'client_mount_timeout') === DEFAULT_MOUNT_TIMEOUT) api.confSet(handle, 'client_mount_timeout', MOUNT_TIMEOUT)
-  for (const [option, value] of Object.entries({ ...options, ...QUIET, ...NO_WAITING })) {
+  for (const [option, value] of Object.entries({ ...options, ...QUIET, ...NO_WAITING, admin_socket: adminSocket })) {
     const status = api.confSet(handle, option, value)
     // Its value may be a secret and stays out of the message. An option that this librados does not know can't matter to it.
     if (status < 0 && status !== -Errno.ENOENT) throw new RadosError(status, { op: `set option ${option}`, cluster: name })
