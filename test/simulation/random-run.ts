@@ -177,6 +177,7 @@ class Life {
     const removable = snapshots.filter(({ namespace }) => namespace.state === 'primary' && namespace.complete)
     if (removable.length < 2) return
     const snapshot = this.random.pick(removable)
+    this.scene.replicas.isRemoved(id, snapshot.id)
     await this.attempt(`snap rm ${snapshot.id}`, this.operator(this.primary).removeSnapshotById(this.name, snapshot.id))
   }
 

@@ -77,7 +77,7 @@ export class ImageSync {
    *     resume: local image state ──────────────────────────────────────────────────────────────────────────┴→
    *       copy → image state applied → object map of the snapshot → snapshot complete → peers told
    *
-   * Resolves with 'gone' when the remote snapshot was removed meanwhile: what was read of it then may be anything, and the local
+   * Resolves with 'gone' when a remote snapshot was removed meanwhile: what was read of it then may be anything, and the local
    * snapshot stays incomplete. Rejects with SyncFailure, or the signal's reason.
    */
   async run(step: SyncStep, signal: AbortSignal): Promise<SyncOutcome | 'gone'> {
@@ -98,7 +98,7 @@ export class ImageSync {
     }
     const seconds = (clock.monotonic() - started) / 1000
     signal.throwIfAborted()
-    if (!(await this.stillThere(step.to.id, signal))) return 'gone'
+    if (!(await this.stillThere(step, signal))) return 'gone'
     await this.finish(step, prepared)
     if (compares) await describing('failed to finish resync', () => this.dropOlder(prepared.snapId, compares === 'resync', signal))
     this.pristine = true
@@ -219,10 +219,13 @@ export class ImageSync {
     }
   }
 
-  /** Before its data goes, a snapshot leaves the header, or goes to the trash there. */
-  private async stillThere(remoteSnapId: SnapId, signal: AbortSignal): Promise<boolean> {
+  /**
+   * What was copied, and what it was taken to differ from. Before its data goes, a snapshot leaves the header, or goes to the trash there.
+   */
+  private async stillThere({ base, to }: SyncStep, signal: AbortSignal): Promise<boolean> {
     const header = await describing('failed to refresh remote image', () => abortable(this.remote.refresh(), signal))
-    return mirrorSnapshots(header.snapshots).some(({ id }) => id === remoteSnapId)
+    const there = new Set(mirrorSnapshots(header.snapshots).map(({ id }) => id))
+    return there.has(to.id) && (base.remoteSnapId === 0n || there.has(base.remoteSnapId))
   }
 
   private async finish(step: SyncStep, { snapId, imageState }: Prepared): Promise<void> {

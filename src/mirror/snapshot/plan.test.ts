@@ -88,9 +88,10 @@ describe('planNext', () => {
     ['a first sync without an object copied', [copying(16, 6, 0)], [primary(6)], 'resume 16: 0→6'],
     ['a first sync under way', [copying(16, 6, 7)], [primary(6), primary(7)], 'resume 16: 0→6'],
     ['a delta under way', [replica(15, 5), copying(16, 6, 7)], [primary(5), primary(6), primary(7)], 'resume 16: 5→6'],
-    ['a sync whose target has gone', [replica(15, 5), copying(16, 6, 7)], [primary(5), primary(7)], 'sync 5→7'],
+    ['a sync whose target has gone', [replica(15, 5), copying(16, 6, 7)], [primary(5), primary(7)], 'sync targetLost→7'],
+    ['the same without an object copied, as far as is noted', [replica(15, 5), copying(16, 6, 0)], [primary(5), primary(7)], 'sync targetLost→7'],
     ['the same, nothing to sync', [replica(15, 5), copying(16, 6, 7)], [primary(5)], 'idle'],
-    ['a sync begun anew', [replica(15, 5), copying(16, 6, 7), copying(17, 7, 7)], [primary(5), primary(7)], 'resume 17: 5→7'],
+    ['a sync begun anew', [replica(15, 5), copying(16, 6, 7), copying(17, 7, 7)], [primary(5), primary(7)], 'sync targetLost→7'],
     ['a sync begun anew, and finished', [replica(15, 5), copying(16, 6, 7), replica(17, 7)], [primary(5), primary(7)], 'tidy prune 15,16 unlink 5'],
     ['the same, of a demotion', [replica(15, 5), copying(16, 6, 0, { state: 'non-primary-demoted', ...linked }), replica(17, 7)], [primary(5), primary(7)], 'tidy prune 15,16 unlink 5'],
     ['a sync that the C++ daemon has begun', [replica(15, 5, { lastCopiedObjectNumber: 32 }), copying(16, 6, 0)], [primary(5), primary(6)], 'sync 5→6'],
@@ -256,6 +257,8 @@ describe('any state', () => {
       demand(step.prune.length + step.unlink.length > 0, 'something to tidy')
       const whole = local.findLast(({ namespace }) => namespace.complete && !isOrphan(namespace))
       demand(!whole || !newest || newest.namespace.complete || !step.prune.includes(newest), 'as long as data of an unfinished sync may be there, its snapshot says so')
+      const doubtful = local.filter(({ id, namespace }) => whole && id > whole.id && isNonPrimary(namespace) && !isOrphan(namespace) && !remote.some((snap) => snap.id === namespace.primarySnapId))
+      demand(!whole || !doubtful.some((snap) => step.prune.includes(snap)), 'as long as data of a snapshot that is gone may be there, too')
       for (const pruned of step.prune) {
         demand(isNonPrimary(pruned.namespace) && pruned !== whole, 'prunes replicas only, never the base')
       }

@@ -1,6 +1,9 @@
 import type { SnapId } from '../../rados/io-ctx.ts'
 import { isDemoted, isNonPrimary, isOrphan, isPrimary, readsAsSynced, type MirrorSnapshot } from '../../rbd/mirror/mirror-snapshot.ts'
 
+/** Why nothing is known to be equal. */
+export type Compares = 'resync' | 'baseLost' | 'targetLost'
+
 /** All that the next step of an image's replay depends on. */
 export interface Observation {
   resyncRequested: boolean
@@ -45,9 +48,9 @@ export type Step =
   | { type: 'checkpoint'; snapshot: MirrorSnapshot }
   /**
    * Bring the local image from `base` to `to`; `pending` snapshots wait on the remote, `to` included. With `compares` nothing is known to be equal:
-   * because a resync was asked for, or because the remote has removed the snapshot that the local image was synced to.
+   * because a resync was asked for, or because the remote has removed the snapshot that the local image was synced to, or was being synced to.
    */
-  | { type: 'sync'; base: Base; to: MirrorSnapshot; copies: boolean; pending: number; compares?: 'resync' | 'baseLost' }
+  | { type: 'sync'; base: Base; to: MirrorSnapshot; copies: boolean; pending: number; compares?: Compares }
   /** Go on with the sync that `into` was made for. */
   | { type: 'resume'; base: Base; to: MirrorSnapshot; into: MirrorSnapshot; copies: boolean; pending: number }
   /** Remove local snapshots that nobody needs, unlink us from remote ones. */
@@ -66,8 +69,8 @@ export const MAX_UNTIDY = 4
  * - an orphan or a primary snapshot is seen also behind an incomplete one, so that a forced promotion in mid-sync is not ignored;
  * - the newest remote snapshot that is sure to stay is synced, not each one in turn;
  * - an incomplete non-primary snapshot at the remote proves no common state;
- * - a sync whose target is gone is replaced by one to the newest snapshot, never continued towards another one; its unfinished snapshot goes after
- *   the new sync has begun;
+ * - a sync whose target is gone is replaced by one to the newest snapshot, never continued towards another one; what it has copied may be anything,
+ *   so that the new one compares, and its unfinished snapshot says so until the new one is whole;
  * - a replica that was never promoted has nothing of its own: when the primary has removed the snapshot that it was synced to, that is no
  *   split-brain, they are compared;
  * - a promotion goes before a resync, and a resync never begins before the remote can give what is given up here.
@@ -86,12 +89,13 @@ function planResync(observation: Observation): Step {
 }
 
 /** What a comparison has begun with is made anew after a crash: what it has copied is found to be equal then. */
-function compared(observation: Observation, compares: 'resync' | 'baseLost', to: MirrorSnapshot, pending: number): Step {
+function compared(observation: Observation, compares: Compares, to: MirrorSnapshot, pending: number): Step {
   const { local } = observation
   const { inProgress, complete } = localSituation(observation)
   if (inProgress && !complete) return tidy([inProgress], [])
   if (!inProgress && lacksCheckpoint(complete)) return { type: 'checkpoint', snapshot: complete }
-  const base = { remoteSnapId: 0n, localSnapId: local.findLast((snapshot) => snapshot !== inProgress)?.id ?? 0n, afterDemotion: false }
+  const given = compares === 'resync' ? local.findLast((snapshot) => snapshot !== inProgress) : complete
+  const base = { remoteSnapId: 0n, localSnapId: given?.id ?? 0n, afterDemotion: false }
   return { type: 'sync', base, to, copies: true, pending, compares }
 }
 
@@ -124,15 +128,25 @@ interface LocalSituation {
   prunable: MirrorSnapshot[]
 }
 
-function localSituation({ local }: Observation): LocalSituation {
+function localSituation(observation: Observation): LocalSituation {
+  const { local } = observation
   const newest = local.at(-1)
   const inProgress = newest && !newest.namespace.complete ? newest : undefined
   const complete = local.findLast(({ namespace }) => namespace.complete && !isOrphan(namespace))
   const prunable = local.filter(
     (snapshot) =>
-      snapshot !== inProgress && snapshot !== complete && isNonPrimary(snapshot.namespace) && isUnneeded(snapshot),
+      snapshot !== inProgress && snapshot !== complete && isNonPrimary(snapshot.namespace) && isUnneeded(snapshot) && !lostTarget(observation, snapshot, complete),
   )
   return { inProgress, complete, prunable }
+}
+
+/**
+ * Whether the remote has removed the snapshot that this one was to become the copy of. Where an object was written since, nothing of the removed one
+ * is left to read, and what was copied in its place may be anything.
+ */
+function lostTarget({ remote }: Observation, { id, namespace }: MirrorSnapshot, complete: MirrorSnapshot | undefined): boolean {
+  if (namespace.complete || !isNonPrimary(namespace) || isOrphan(namespace) || id < (complete?.id ?? 0n)) return false
+  return !remote.some((snapshot) => snapshot.id === namespace.primarySnapId)
 }
 
 /** The copy of a demotion is for the peers that may follow this site, once it is whole. */
@@ -152,6 +166,10 @@ function planWithLocal(observation: Observation): Step {
   if (chores && untidy > MAX_UNTIDY) return chores
 
   const pending = candidates(observation, complete, base)
+  if (complete && observation.local.some((snapshot) => lostTarget(observation, snapshot, complete))) {
+    const to = target(observation, pending)
+    return to ? compared(observation, 'targetLost', to, pending.length) : (chores ?? rest(observation))
+  }
   const resumed = inProgress && planResume(observation, complete, base, inProgress, pending.length)
   if (resumed) return resumed
   const to = target(observation, pending)

@@ -28,6 +28,8 @@ export class ReplicaInvariants {
   private readonly complete = new Map<string, CompleteState>()
   /** by site and image id: the primary's snapshots that the peer still wants */
   private readonly linked = new Map<string, ReadonlySet<SnapId>>()
+  /** by image id: the primary's snapshots that an operator has removed */
+  private readonly removed = new Map<string, Set<SnapId>>()
   /** syncs that were looked at */
   checked = 0
 
@@ -39,6 +41,11 @@ export class ReplicaInvariants {
   /** What a forced promotion has to give. */
   lastComplete(site: Site, imageId: string): CompleteState | undefined {
     return this.complete.get(`${site.name}/${imageId}`)
+  }
+
+  /** An operator is about to remove it, and asks nobody. */
+  isRemoved(imageId: string, id: SnapId): void {
+    this.removed.set(imageId, (this.removed.get(imageId) ?? new Set()).add(id))
   }
 
   private applied(site: Site, { oid }: AppliedChange, connection: Connection): void {
@@ -55,14 +62,13 @@ export class ReplicaInvariants {
     for (const [key, { site, imageId, byPeer }] of changed) {
       const entry = await mirrorEntry(site, imageId)
       if (entry?.mode !== 'snapshot') continue
-      const gone = await site
+      // in the middle of a rename, or of its making or removal, an image can't be looked at: later, then
+      await site
         .look(imageId, async (image) => {
           await this.checkCompletion(key, site, image, entry.globalImageId)
           await this.checkLinks(key, site, image, entry.globalImageId, byPeer)
-          return false
         })
-        .catch(() => true)
-      if (gone) this.complete.delete(key)
+        .catch(() => this.changed.set(key, { site, imageId, byPeer }))
     }
   }
 
@@ -105,12 +111,14 @@ export class ReplicaInvariants {
     )
     this.linked.set(key, now)
     if (!before || !byPeer) return
-    const unlinked = [...before].filter((id) => !now.has(id))
+    const unlinked = [...before].filter((id) => !now.has(id) && !this.removed.get(primary.id)?.has(id))
     if (unlinked.length === 0) return
     const other = this.world.other(site)
     const replicaId = await findMirrored(other, globalImageId)
     const state = replicaId === undefined ? undefined : this.lastComplete(other, replicaId)
     for (const id of unlinked) {
+      // whoever has not heard yet that mirroring was given up and begun anew goes on with the replica of before; a new one begins with the newest
+      if (!state && [...now].some((linked) => linked > id)) continue
       if (!state || state.snapshot.namespace.primarySnapId <= id) {
         this.world.violate(`${primary.header.name} of ${site.name}: snapshot ${id} was let go before a newer one was synced (last: ${state?.snapshot.namespace.primarySnapId})`)
       }
