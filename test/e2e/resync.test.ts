@@ -162,6 +162,37 @@ describeCeph('resync in snapshot mode', (pair) => {
     }
   })
 
+  it('nor when it removes one that is being copied: what was copied of it counts for nothing', async () => {
+    const spec = await mirrored('lost-target', '64M')
+    const { a } = await pair.connect()
+    await scenario.daemon.setOption('rbd_mirror_bandwidth_limits', '1M')
+    const everywhere = async (write: (at: number) => Promise<unknown>) => {
+      for (let at = 0; at < 64 * MIB; at += 4 * MIB) await write(at)
+    }
+    const target = await a.with(spec, 'write', async (image) => {
+      await everywhere((at) => image.write(at + MIB, randomBytes(MIB)))
+      const id = await image.mirrorSnapshot()
+      // now the snapshot has objects of its own, which go with it
+      await everywhere((at) => image.write(at + 2 * MIB, randomBytes(4096)))
+      return id
+    })
+    await waitForState(pair.b, spec, 'up+replaying', /"syncing_percent":[1-9]/)
+    // an OSD takes its time for that, after each object
+    await pair.a.ceph('config', 'set', 'osd', 'osd_snap_trim_sleep_hdd', '0')
+    scenario.daemon.signal('SIGSTOP')
+    await pair.a.rbd('snap', 'rm', '--snap-id', String(target), spec)
+    await using client = await RbdClient.connect(pair.a)
+    const io = await client.pool(POOL)
+    const last = `rbd_data.${await imageIdOf(pair.a, spec)}.000000000000000f`
+    await waitFor('its data to be gone', async () => !(await io.listSnaps(last)).clones.some(({ snaps }) => snaps.includes(target)))
+    await pair.a.ceph('config', 'rm', 'osd', 'osd_snap_trim_sleep_hdd')
+    scenario.daemon.signal('SIGCONT')
+    await scenario.daemon.setOption('rbd_mirror_bandwidth_limits', '')
+    await scenario.daemon.waitForLog(/"lost-target".*(removed while it was copied|failed to copy remote image)/)
+    await mirrorAndCompare(pair, spec)
+    await expectSameUserSnapshots(pair, spec)
+  })
+
   it('makes a new image where that is configured', async () => {
     const spec = await mirrored('anew')
     const before = await idOf(spec)
