@@ -59,3 +59,8 @@ export type BootstrapEnd = { type: 'replay'; replayer: Replayer } | ReplayEnd
  * Rejects only on cancellation; failures are `failed` ends.
  */
 export type Bootstrap = (context: ImageContext, signal: AbortSignal) => Promise<BootstrapEnd>
+
+/** What keeps an image from being replayed and passes by itself; the message tells what it is. */
+export class PassingFailure extends Error {
+  override name = 'PassingFailure'
+}

@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest'
+import type { SnapId } from '../../src/rados/io-ctx.ts'
 import { findImage } from './images.ts'
 import { Scene } from './scene.ts'
 
@@ -61,6 +62,35 @@ it('a replica that is promoted by force while its first copy waits for a sync po
     const names = await b.look(id, async ({ header }) => header.snapshots.map(({ name }) => name))
     expect(names).toEqual(['mine'])
     await scene.write(b, 'image', 300)
+    await scene.stopDaemons()
+  })
+})
+
+it('a sync point that an operator removes while it is copied is made anew: what was copied of it counts for nothing', async () => {
+  await Scene.play(8, async (scene) => {
+    const { world, operators } = scene
+    const { a } = world.sites
+    await scene.mirrorNew('image', 'journal', 65_536)
+    await scene.write(a, 'image', 3_000)
+    const copying = new Promise<void>((resolve) => {
+      world.troubles = ({ process, remote }, { method, oid = '' }) => {
+        if (process.role !== 'daemon' || remote || method !== 'write' || !oid.startsWith('rbd_data.')) return []
+        resolve()
+        return [{ type: 'lateMs', ms: SLOW_MS }]
+      }
+    })
+    scene.startDaemons()
+    await world.finish('copy', () => copying)
+    // what the snapshot has of an object that is written goes with it
+    await scene.write(a, 'image', 1_000)
+    const id = (await findImage(a, 'image'))!
+    const points = await a.look(id, async ({ header }) => header.snapshots.filter(({ name }) => name.startsWith('.rbd-mirror.')).map((snapshot): SnapId => snapshot.id))
+    expect(points).toHaveLength(1)
+    await scene.command('snap rm', operators.a.removeSnapshotById('image', points[0]!))
+    await world.run(SLOW_MS + 2_000)
+    world.troubles = () => []
+    await scene.converge(a, 'image')
+    await scene.checkLeftovers()
     await scene.stopDaemons()
   })
 })

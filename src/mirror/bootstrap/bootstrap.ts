@@ -17,7 +17,6 @@ import { describing, SyncFailure } from '../snapshot/image-sync.ts'
 import { endOfFailure, replicaPolicy, SnapshotReplayer } from '../snapshot/replayer.ts'
 import { isThrownAway } from '../trash-operations.ts'
 import { createLocalImage } from './create-local-image.ts'
-import { ParentNotReady } from './local-parent.ts'
 import { explainContradiction, type Site } from './contradiction.ts'
 import { decideBootstrap, type BootstrapDecision, type ObservedImage } from './decide.ts'
 
@@ -49,8 +48,7 @@ export const bootstrap: Bootstrap = async (context, signal) => {
     return ended
   } catch (error) {
     if (isCancelled(error)) throw error
-    const cause = error instanceof SyncFailure ? error.cause : error
-    return cause instanceof ParentNotReady ? { type: 'transient', reason: cause.message } : endOfFailure(error)
+    return endOfFailure(error)
   }
 }
 

@@ -13,10 +13,11 @@ import { loadMirrorInfo } from '../../rbd/mirror/mirror-info.ts'
 import { isNonPrimary, mirrorSnapshots } from '../../rbd/mirror/mirror-snapshot.ts'
 import { RBD_MIRRORING } from '../../rbd/names.ts'
 import type { ImageContext } from '../image-context.ts'
+import { PassingFailure } from '../replayer.ts'
 import { remoteSnapIdOf } from '../snapshot/snapshot-map.ts'
 
 /** A clone has to wait until its parent is mirrored, and the snapshot that it hangs on has been synced. */
-export class ParentNotReady extends Error {
+export class ParentNotReady extends PassingFailure {
   override name = 'ParentNotReady'
 }
 

@@ -12,6 +12,7 @@ import { protectSnapshotHere, unprotectSnapshotHere } from '../../rbd/operations
 import { removeSnapshot, removeSnapshotHere } from '../../rbd/operations/snapshot-remove.ts'
 import { copyIntoReplica, type Comparison } from '../copy-into-replica.ts'
 import type { ImageContext } from '../image-context.ts'
+import { PassingFailure } from '../replayer.ts'
 import { planKeptSnapshots } from '../resync/snapshots.ts'
 import { applySettings } from '../snapshot/apply-image-state.ts'
 import { planSettings, type Settings } from '../snapshot/apply-plan.ts'
@@ -87,7 +88,11 @@ export class JournalImageSync {
         return this.options.compares ? this.compareSnapshots(snapshot, point, signal) : this.prepareSnapshots(snapshot, point, startsAnew, signal)
       }),
     )
-    const bytes = await describing('failed to copy remote image', () => this.copy(snapshot, prepared, signal))
+    const bytes = await describing('failed to copy remote image', async () => {
+      const copied = await this.copy(snapshot, prepared, signal)
+      await this.requireSyncPoint(snapshot)
+      return copied
+    })
     // as it is now: changes since the sync point are in the journal, and replaying them ends with the newest
     await describing('failed to copy remote image metadata', () => this.copySettings(signal))
     await describing('failed to update client data', () => this.client.update({ state: 'replaying' }))
@@ -192,6 +197,16 @@ export class JournalImageSync {
     } finally {
       await this.noting
     }
+  }
+
+  /**
+   * An operator who removes all snapshots of the primary removes the sync point, too. What was read of it after that may be anything, and no journal has
+   * it: the next try makes another sync point, and copies all.
+   */
+  private async requireSyncPoint({ id, name }: ImageSnapshot): Promise<void> {
+    const { snapshots } = await this.remote.refresh()
+    if (snapshots.some((snapshot) => snapshot.id === id && snapshot.namespace.type === 'user')) return
+    throw new PassingFailure(`snapshot ${name} of the primary was removed while it was copied: the image is copied anew`)
   }
 
   /** A new image has its name and features from when it was made; one that is compared may be called anything. */

@@ -17,7 +17,7 @@ import { NOTIFY_TIMEOUT_MS } from '../../rbd/object-watcher.ts'
 import { removeSnapshot } from '../../rbd/operations/snapshot-remove.ts'
 import type { ImageContext } from '../image-context.ts'
 import { takeImageLock } from '../image-lock.ts'
-import type { Replayer, ReplayEnd } from '../replayer.ts'
+import { PassingFailure, type Replayer, type ReplayEnd } from '../replayer.ts'
 import { snapshotSplitBrain } from '../split-brain/snapshot-cause.ts'
 import { describing, ImageSync, NO_IMAGE_STATE, SyncFailure, type SyncStep } from './image-sync.ts'
 import { mustStop, planNext, type Observation, type Step } from './plan.ts'
@@ -392,6 +392,7 @@ function endOf(outcome: Outcome): ReplayEnd {
 export function endOfFailure(error: unknown): ReplayEnd {
   const cause = error instanceof SyncFailure ? error.cause : error
   if (isErrno(cause, EBLOCKLISTED)) throw cause
+  if (cause instanceof PassingFailure) return { type: 'transient', reason: cause.message }
   const description = error instanceof SyncFailure ? error.description : 'replay failed'
   if (isErrno(cause, Errno.ENOSPC, Errno.EDQUOT)) return { type: 'transient', reason: `${description}: no space left on cluster ${cause.cluster ?? ''}`.trim() }
   if (cause instanceof RadosError && severityOf(cause) === 'transient') return { type: 'transient', reason: `${description}: ${cause.message}` }
