@@ -22,6 +22,7 @@ const errnoTexts: Record<number, string> = {
   [Errno.EEXIST]: 'File exists',
   [Errno.EINVAL]: 'Invalid argument',
   [Errno.ENOSYS]: 'Function not implemented',
+  [Errno.ENOTCONN]: 'Transport endpoint is not connected',
   [Errno.ETIMEDOUT]: 'Connection timed out',
   [Errno.ECANCELED]: 'Operation canceled',
 }

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { once } from 'node:events'
 import { spawn } from 'node:child_process'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { silentLog } from '../base/log.ts'
 import { ConfigError } from '../config/config-error.ts'
 import { Errno, RadosError } from '../rados/errors.ts'
@@ -26,8 +26,8 @@ afterEach(async () => {
   rmSync(folder, { recursive: true })
 })
 
-async function listen(at = path, mode?: number): Promise<AdminSocket> {
-  const socket = await AdminSocket.listen(at, mode, (request) => registry.execute(request), silentLog)
+async function listen(at = path, mode?: number, timeoutMs?: number): Promise<AdminSocket> {
+  const socket = await AdminSocket.listen(at, mode, (request) => registry.execute(request), silentLog, timeoutMs)
   open.push(socket)
   return socket
 }
@@ -91,6 +91,49 @@ describe('AdminSocket', () => {
     await listen()
     expect(await ask(Buffer.alloc(100_000, 'x'))).toBeUndefined()
     expect(await ask('{"prefix": "rbd mirror flush"}\0')).toBe('')
+  })
+
+  describe('with a flood of clients', () => {
+    const flush = '{"prefix": "rbd mirror flush"}\0'
+    const clients: Socket[] = []
+    const flood = async (send: string | Buffer) => {
+      const many = Array.from({ length: 40 }, () => connect({ path, allowHalfOpen: true }))
+      clients.push(...many)
+      for (const client of many) client.on('error', () => undefined).pause()
+      await Promise.all(many.map((client) => new Promise((resolve) => client.write(send, resolve))))
+    }
+    const closed = (socket: AdminSocket) => vi.waitFor(() => expect((socket as unknown as { connections: Set<Socket> }).connections.size).toBe(0))
+    beforeEach(() => {
+      registry.register({ words: ['big'], help: '', run: () => 'x'.repeat(2_000_000) })
+    })
+    afterEach(() => {
+      for (const client of clients.splice(0)) client.destroy()
+    })
+
+    it.each([
+      ['say nothing whole', '{"prefix": '],
+      ['never read', '{"prefix": "big"}\0'],
+      ['never hang up', flush],
+      ['send garbage', Buffer.alloc(200, 0xff)],
+    ])('answers others while they %s, and lets go of them', async (_, send) => {
+      const socket = await listen(path, undefined, 300)
+      await flood(send)
+      expect(await ask(flush)).toBe('')
+      await closed(socket)
+    })
+
+    it('keeps those that a command runs for, and turns away who comes when there are only such', async () => {
+      let finish!: () => void
+      const finished = new Promise<void>((resolve) => (finish = resolve))
+      registry.register({ words: ['slow'], help: '', run: () => finished.then(() => 'done') })
+      await listen(path, undefined, 300)
+      const slow = Array.from({ length: 32 }, () => ask('{"prefix": "slow"}\0'))
+      await new Promise((resolve) => setTimeout(resolve, 100))
+      expect(await ask(flush)).toBeUndefined()
+      finish()
+      expect(new Set(await Promise.all(slow))).toEqual(new Set(['done']))
+      expect(await ask(flush)).toBe('')
+    })
   })
 
   it('tells what went wrong in a command', async () => {

@@ -5,9 +5,10 @@ import type { Log } from '../base/log.ts'
 import { ConfigError } from '../config/config-error.ts'
 
 const maxRequestBytes = 64 * 1024
+/** Beyond these the oldest goes that no command runs for. */
 const maxConnections = 32
-/** A client that has not sent its whole request by then is dropped. */
-const requestTimeoutMs = 10_000
+/** A client that has not sent its whole request by then is dropped, and one that has not taken its whole answer and hung up. */
+const clientTimeoutMs = 10_000
 /** sun_path of sockaddr_un, without its closing NUL */
 export const MAX_SOCKET_PATH_BYTES = 107
 
@@ -23,22 +24,24 @@ export type AdminHandler = (request: string) => Promise<string>
  */
 export class AdminSocket {
   private readonly connections = new Set<Socket>()
+  /** Those that wait for their client, the oldest first. */
+  private readonly idle = new Set<Socket>()
 
   private constructor(
     readonly path: string,
     private readonly server: Server,
+    private readonly timeoutMs: number,
   ) {}
 
   /**
    * Replaces a socket that nobody listens on any more.
    * @throws ConfigError when another process has it, or it can't be made
    */
-  static async listen(path: string, mode: number | undefined, handler: AdminHandler, log: Log): Promise<AdminSocket> {
+  static async listen(path: string, mode: number | undefined, handler: AdminHandler, log: Log, timeoutMs = clientTimeoutMs): Promise<AdminSocket> {
     const where = `admin socket ${path}`
     if (Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES) throw new ConfigError(`the path is longer than ${MAX_SOCKET_PATH_BYTES} bytes: choose a shorter admin_socket`, where)
     const server = createServer({ allowHalfOpen: true })
-    server.maxConnections = maxConnections
-    const socket = new AdminSocket(path, server)
+    const socket = new AdminSocket(path, server, timeoutMs)
     server.on('connection', (connection) => socket.serve(connection, handler, log))
     try {
       await listenAt(server, path)
@@ -68,17 +71,35 @@ export class AdminSocket {
   }
 
   private serve(connection: Socket, handler: AdminHandler, log: Log): void {
+    if (this.connections.size >= maxConnections && !this.dropOldestIdle()) {
+      connection.destroy()
+      return
+    }
+    let late: NodeJS.Timeout | undefined
+    const waitForClient = () => {
+      this.idle.add(connection)
+      late = setTimeout(() => connection.destroy(), this.timeoutMs)
+    }
+    const stopWaiting = () => {
+      this.idle.delete(connection)
+      clearTimeout(late)
+    }
     this.connections.add(connection)
-    connection.on('close', () => this.connections.delete(connection))
+    waitForClient()
+    connection.on('close', () => {
+      stopWaiting()
+      this.connections.delete(connection)
+    })
     connection.on('error', (error) => log.debug({ error }, 'admin socket connection failed'))
-    connection.setTimeout(requestTimeoutMs, () => connection.destroy())
 
     let received = Buffer.alloc(0)
     let answered = false
     const answer = (request: string) => {
       answered = true
-      connection.setTimeout(0)
+      stopWaiting()
       void handler(request).then((text) => {
+        if (connection.destroyed) return
+        waitForClient()
         const body = Buffer.from(text)
         const header = Buffer.alloc(4)
         header.writeUInt32BE(body.length)
@@ -98,6 +119,17 @@ export class AdminSocket {
     connection.on('end', () => {
       if (!answered) connection.destroy()
     })
+  }
+
+  /** False when there is none. */
+  private dropOldestIdle(): boolean {
+    const [oldest] = this.idle
+    if (!oldest) return false
+    // at once, not when it is closed: many may come before that
+    this.idle.delete(oldest)
+    this.connections.delete(oldest)
+    oldest.destroy()
+    return true
   }
 }
 

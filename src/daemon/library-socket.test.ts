@@ -90,6 +90,27 @@ describe('what the library answers', () => {
     expect(await answer('dump_mempools')).toMatch(/no answer to 'dump_mempools' within/)
   })
 
+  it('is asked by few at a time, and all get their sections', async () => {
+    let now = 0
+    let most = 0
+    const socket = await AdminSocket.listen(
+      library.next()!,
+      undefined,
+      async () => {
+        most = Math.max(most, ++now)
+        await new Promise((resolve) => setTimeout(resolve, 2))
+        now--
+        return '{"objecter":{"op":3}}'
+      },
+      silentLog,
+    )
+    close = () => socket.close()
+    const answers = await Promise.all(Array.from({ length: 32 }, () => ask('perf dump')))
+    for (const sections of answers) expect(sections).toHaveProperty('objecter')
+    expect(most).toBeGreaterThan(0)
+    expect(most).toBeLessThan(5)
+  })
+
   it('has no socket beside one whose path is as long as can be, or that is not there', () => {
     expect(new LibrarySocket(`/${'x'.repeat(104)}`).next()).toBeUndefined()
     expect(new LibrarySocket(undefined).next()).toBeUndefined()

@@ -1,3 +1,4 @@
+import { Semaphore } from '../base/semaphore.ts'
 import type { AdminArguments, AdminCommands } from '../observability/admin-commands.ts'
 import { Errno } from '../rados/errors.ts'
 import { AdminCommandError } from './admin-registry.ts'
@@ -6,6 +7,8 @@ import { askAdminSocket } from './ask-admin-socket.ts'
 
 /** librados answers from memory; one that hangs must not keep our own socket from answering. */
 const ANSWER_MS = 2_000
+/** librados lets five wait to be served (common/admin_socket.cc) and turns away who comes after them. */
+const AT_ONCE = 4
 
 /** By name of a section: what the library knows of itself. */
 export type Sections = Record<string, Record<string, unknown>>
@@ -15,6 +18,7 @@ export type Sections = Record<string, Record<string, unknown>>
  * own, beside ours and for nobody else, and is asked there. A new connection to the local cluster gets a new one.
  */
 export class LibrarySocket {
+  private readonly places = new Semaphore(AT_ONCE)
   private connections = 0
   private newest: string | undefined
 
@@ -31,9 +35,11 @@ export class LibrarySocket {
   /** Rejects with AdminCommandError while there is no connection, or it does not answer. */
   async ask(prefix: string, args: AdminArguments = {}): Promise<Record<string, unknown>> {
     if (this.newest === undefined) throw new AdminCommandError(Errno.ENOTCONN, 'there is no connection to the local cluster')
+    const path = this.newest
     let answer
     try {
-      answer = await askAdminSocket(this.newest, prefix, { ...args, format: 'json' }, ANSWER_MS)
+      const asking = () => askAdminSocket(path, prefix, { ...args, format: 'json' }, ANSWER_MS)
+      answer = await this.places.run(1, asking, AbortSignal.timeout(ANSWER_MS))
     } catch (error) {
       throw new AdminCommandError(Errno.ENOTCONN, `librados does not answer: ${error instanceof Error ? error.message : String(error)}`)
     }

@@ -7,6 +7,8 @@ import { Arena, stringAt } from './memory.ts'
 import { librados, type Librados, type Pointer } from './native.ts'
 import { runOnThread, type ThreadCall } from './threads.ts'
 
+/** Only our own process asks at librados' admin socket, whoever may ask at ours: it answers everything, `config set` too. */
+const SOCKET_MODE = '0600'
 /** The daemon has a log and a standard error of its own: librados is to stay out of them. */
 const QUIET: Readonly<Record<string, string>> = {
   log_file: '',
@@ -76,7 +78,7 @@ function configure(api: Librados, handle: Pointer, { name, confFile, options, ad
     if (status < 0) throw new RadosError(status, { op: `read ${confFile}`, cluster: name })
   }
   if (optionOf(api, handle, 'client_mount_timeout') === DEFAULT_MOUNT_TIMEOUT) api.confSet(handle, 'client_mount_timeout', MOUNT_TIMEOUT)
-  for (const [option, value] of Object.entries({ ...options, ...QUIET, ...NO_WAITING, admin_socket: adminSocket })) {
+  for (const [option, value] of Object.entries({ ...options, ...QUIET, ...NO_WAITING, admin_socket: adminSocket, admin_socket_mode: SOCKET_MODE })) {
     const status = api.confSet(handle, option, value)
     // Its value may be a secret and stays out of the message. An option that this librados does not know can't matter to it.
     if (status < 0 && status !== -Errno.ENOENT) throw new RadosError(status, { op: `set option ${option}`, cluster: name })
