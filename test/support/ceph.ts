@@ -26,10 +26,6 @@ export function describeCeph(name: string, body: (pair: ClusterPair) => void): v
     beforeAll(async () => {
       for (const cluster of [pair.a, pair.b]) before.set(cluster, new Set(await poolsOf(cluster)))
     })
-    // what a daemon thought of a case that failed, where nobody can look any more
-    afterEach(({ task }) => {
-      if (task.result?.state === 'fail') for (const daemon of MirrorDaemon.lately()) console.error(daemon.lastLines(LINES_OF_A_FAILURE))
-    })
     // hooks that end something run in the reverse order: first the body's
     afterAll(async () => {
       await pair.close()
@@ -39,6 +35,10 @@ export function describeCeph(name: string, body: (pair: ClusterPair) => void): v
       }
     })
     body(pair)
+    // What a daemon thought of a case that failed, where nobody can look any more. Behind the body's hooks, so that it comes first: one that fails ends them.
+    afterEach(({ task }) => {
+      if (task.result?.state === 'fail') for (const daemon of MirrorDaemon.lately()) console.error(daemon.lastLines(LINES_OF_A_FAILURE))
+    })
   })
 }
 
