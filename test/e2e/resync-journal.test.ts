@@ -19,7 +19,7 @@ describeCeph('resync in journal mode', (pair) => {
   async function mirrored(name: string): Promise<string> {
     const spec = `${POOL}/${name}`
     const { a } = await pair.connect()
-    await pair.a.rbd('create', spec, '--size', '32M', '--image-feature', 'exclusive-lock,object-map,fast-diff,journaling', '--journal-object-size', '1M')
+    await pair.a.rbd('create', spec, '--size', '32M', '--image-feature', 'layering,exclusive-lock,object-map,fast-diff,journaling', '--journal-object-size', '1M')
     await a.with(spec, 'write', (image) => scribble(image, { count: 10 }))
     await pair.a.rbd('mirror', 'image', 'enable', spec, 'journal')
     await waitForState(pair.b, spec, 'up+replaying')
@@ -105,5 +105,22 @@ describeCeph('resync in journal mode', (pair) => {
     await waitForState(pair.b, spec, 'up+replaying')
     await expectReplayed(pair, spec)
     expect(await idOf(spec)).toBe(before)
+  })
+
+  it('makes a new image of one that was flattened while it was primary, where that is a clone still', async () => {
+    const parent = await mirrored('parent')
+    const spec = `${POOL}/flattened`
+    const { a } = await pair.connect()
+    const features = 'layering,exclusive-lock,object-map,fast-diff,deep-flatten,journaling'
+    await pair.a.rbd('clone', '--rbd-default-clone-format', '2', '--image-feature', features, `${parent}@common`, spec)
+    await a.with(spec, 'write', (image) => scribble(image, { count: 3 }))
+    await pair.a.rbd('mirror', 'image', 'enable', spec, 'journal')
+    await waitForState(pair.b, spec, 'up+replaying')
+    await expectReplayed(pair, spec)
+    await split(pair, spec, { writeAt: 20 * MIB, promoted: () => pair.b.rbd('flatten', spec) })
+    await pair.b.rbd('mirror', 'image', 'resync', spec)
+    await waitForState(pair.b, spec, 'up+replaying', /^/, 20_000)
+    await expectReplayed(pair, spec)
+    expect((await pair.b.rbdJson<RbdInfo>('info', spec)).parent?.image).toBe('parent')
   })
 })

@@ -205,4 +205,21 @@ describeCeph('resync in snapshot mode', (pair) => {
     await resynced(spec)
     await scenario.daemon.setOption('rbd_mirror_resync_mode', 'delta')
   })
+
+  it('makes a new image of one that was flattened while it was primary, where that is a clone still', async () => {
+    const parent = await mirrored('parent')
+    const spec = `${POOL}/flattened`
+    const { a } = await pair.connect()
+    await pair.a.rbd('clone', '--rbd-default-clone-format', '2', `${parent}@common`, spec)
+    await a.with(spec, 'write', async (image) => {
+      await scribble(image, { count: 3 })
+      await image.enableMirroring('snapshot')
+    })
+    await mirrorAndCompare(pair, spec, { timeout: 60_000 })
+    await split(pair, spec, { writeAt: 30 * MIB, then: (image) => image.mirrorSnapshot(), promoted: () => pair.b.rbd('flatten', spec) })
+    await pair.b.rbd('mirror', 'image', 'resync', spec)
+    await resynced(spec)
+    expect((await pair.b.rbdJson<RbdInfo>('info', spec)).parent?.image).toBe('parent')
+    await mirrorAndCompare(pair, spec)
+  })
 })

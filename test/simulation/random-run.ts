@@ -1,5 +1,5 @@
 import type { MirrorImageMode } from '../../src/cls/rbd/mirror-types.ts'
-import { RadosError } from '../../src/rados/errors.ts'
+import { Errno, isErrno, RadosError } from '../../src/rados/errors.ts'
 import { listImages } from '../../src/rbd/directory.ts'
 import { loadMirrorInfo } from '../../src/rbd/mirror/mirror-info.ts'
 import { mirrorSnapshots } from '../../src/rbd/mirror/mirror-snapshot.ts'
@@ -81,7 +81,7 @@ class Life {
       await this.must('demote', this.operator(replica).demote(name))
       await this.must('resync', this.operator(replica).resync(name))
     } else if (this.forced) await this.attempt('resync', this.operator(replica).resync(await this.nameAt(replica)))
-    await scene.write(primary, this.name, 300)
+    await this.writeAgain(primary)
     await scene.converge(primary, this.name)
     // the next mirror-snapshot has those removed that the peer has let go
     if (this.mode === 'snapshot') {
@@ -94,6 +94,18 @@ class Life {
       return counts.every((count) => count === (this.cloned ? 2 : 1))
     })
     await scene.checkLeftovers()
+  }
+
+  /** A daemon keeps the lock of an image promoted under it for as long as an operation of its own is under way. */
+  private async writeAgain(site: Site): Promise<void> {
+    for (let tries = 0; ; tries++) {
+      try {
+        return await this.scene.write(site, this.name, 300)
+      } catch (error) {
+        if (!isErrno(error, Errno.EROFS) || tries === 6) throw error
+        await this.scene.world.run(10_000)
+      }
+    }
   }
 
   /** The parent has data and a snapshot, and stays as it is; whether it is mirrored before its clone is made is chance. */

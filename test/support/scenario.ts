@@ -57,16 +57,24 @@ export async function journalImage(pair: ClusterPair, spec: string, options: { s
   return spec
 }
 
+interface Split {
+  writeAt: number
+  then?: (image: LibrbdImage) => Promise<unknown>
+  promoted?: () => Promise<unknown>
+}
+
 /**
  * Both sites write to an image, B as one that was promoted by force, and demoted afterwards: it gives up a snapshot `given-up` and some
  * data below 18 MiB, A makes a snapshot `later`.
  *
  * @param options.writeAt where A writes
  * @param options.then done on A at last
+ * @param options.promoted done to B once it is primary
  */
-export async function split(pair: ClusterPair, spec: string, { writeAt, then }: { writeAt: number; then?: (image: LibrbdImage) => Promise<unknown> }): Promise<void> {
+export async function split(pair: ClusterPair, spec: string, { writeAt, then, promoted }: Split): Promise<void> {
   const { a, b } = await pair.connect()
   await pair.b.rbd('mirror', 'image', 'promote', '--force', spec)
+  await promoted?.()
   await b.with(spec, 'write', async (image) => {
     await image.write(9 * MIB + 5000, randomBytes(100_000))
     await image.discard(12 * MIB, 4 * MIB)

@@ -6,6 +6,7 @@ import { getTag } from '../../journal/tags.ts'
 import { Errno, ifThere } from '../../rados/errors.ts'
 import type { IoCtx } from '../../rados/io-ctx.ts'
 import { generateImageId } from '../../rbd/create-image.ts'
+import { loadHeader } from '../../rbd/header.ts'
 import { Image, type ImageOptions } from '../../rbd/image.ts'
 import { createImageJournal, decodeTag, IMAGE_CLIENT_ID, ImageJournal, loadHistory, loadOwnership } from '../../rbd/journal/image-journal.ts'
 import { guestLockPolicy, type LockPolicy } from '../../rbd/lock-policy.ts'
@@ -15,6 +16,7 @@ import type { ImageContext, LocalSide } from '../image-context.ts'
 import type { BootstrapEnd, ReplayEnd } from '../replayer.ts'
 import { describing } from '../snapshot/image-sync.ts'
 import { JournalResync } from '../resync/journal-resync.ts'
+import { lacksParent, requireLocalParent } from '../resync/parents.ts'
 import { journalSplitBrain } from '../split-brain/journal-cause.ts'
 import { decideReplay, type JournalObservation } from './decide-replay.ts'
 import { findUnwrittenEpochs } from './empty-epochs.ts'
@@ -118,7 +120,12 @@ async function prepare(context: ImageContext, target: JournalTarget, opened: Ope
     const theirs = { tags: remoteTags, committed: remoteJournal.client(IMAGE_CLIENT_ID)?.commitPosition.objectPositions ?? [] }
     return giveUp(context, opened, { type: 'splitBrain', reason: journalSplitBrain(decision.end.reason, ours, theirs) })
   }
-  if (decision.type === 'end') return giveUp(context, opened, decision.end)
+  const requireParent = () =>
+    describing('failed to prepare resync', async () => requireLocalParent(context, await loadHeader(remote.io, target.remoteImageId, { access: 'read-only' })))
+  if (decision.type === 'end') {
+    if (decision.end.type === 'resyncRequested') await requireParent()
+    return giveUp(context, opened, decision.end)
+  }
   if (decision.type === 'replay' && decision.markReplaying) await client.update({ state: 'replaying' })
   const writer = new WindowWriter(local, context.limits.byteBudget, context.throttle && throttledUntil(context.throttle, signal))
   const applier = new EventApplier(local, writer, { localId: (remoteId) => client.meta.snapSeqs.get(remoteId) }, journalSwitch(context))
@@ -128,6 +135,10 @@ async function prepare(context: ImageContext, target: JournalTarget, opened: Ope
     sync = { image, copy: new JournalImageSync(context, local, image, client) }
   } else if (decision.type === 'resync') {
     const image = (opened.remote ??= await openRemote())
+    if (lacksParent(local.header, image.header)) {
+      await requireParent()
+      return giveUp(context, opened, { type: 'resyncRequested' })
+    }
     // noted also where nobody asked: whoever goes on with it has to know
     if (!localJournal.resyncRequested) await describing('failed to update client data', () => localJournal.requestResync())
     sync = { image, copy: new JournalResync(context, local, localJournal, image, client, decision.begun) }

@@ -18,6 +18,7 @@ import { removeSnapshot } from '../../rbd/operations/snapshot-remove.ts'
 import type { ImageContext } from '../image-context.ts'
 import { takeImageLock } from '../image-lock.ts'
 import { PassingFailure, type Replayer, type ReplayEnd } from '../replayer.ts'
+import { lacksParent, requireLocalParent } from '../resync/parents.ts'
 import { snapshotSplitBrain } from '../split-brain/snapshot-cause.ts'
 import { describing, ImageSync, NO_IMAGE_STATE, SyncFailure, type SyncStep } from './image-sync.ts'
 import { mustStop, planNext, type Observation, type Step } from './plan.ts'
@@ -164,6 +165,7 @@ export class SnapshotReplayer implements Replayer {
       const step = planNext(observation)
       this.context.log.debug({ step: step.type }, 'planned')
       if (step.type === 'splitBrain') return { type: 'splitBrain', reason: await this.causeOf(step.reason, signal) }
+      if (step.type === 'resyncRequested') await describing('failed to prepare resync', () => requireLocalParent(this.context, this.remote.header))
       if (isOutcome(step)) return endOf(step)
       if (this.lockRequested) return await this.afterLockRequest(signal)
       if (step.type === 'idle') {
@@ -233,7 +235,7 @@ export class SnapshotReplayer implements Replayer {
     const { local, remote } = this.context
     return {
       resyncRequested: this.resyncRequested,
-      resyncMode: this.context.options.resyncMode,
+      resyncMode: lacksParent(this.local.header, this.remote.header) ? 'recreate' : this.context.options.resyncMode,
       local: mirrorSnapshots(this.local.header.snapshots),
       remote: mirrorSnapshots(this.remote.header.snapshots),
       localMirrorUuid: local.mirrorUuid,
@@ -321,6 +323,7 @@ export class SnapshotReplayer implements Replayer {
       over = (await Promise.race([timeout, this.wakeUp.wait(clock, LOCK_TAKER_MS, scope.signal)])) === 'timeout'
       this.refreshAll = true
       const step = planNext(await this.observe(scope.signal))
+      if (step.type === 'resyncRequested') await describing('failed to prepare resync', () => requireLocalParent(this.context, this.remote.header))
       if (isOutcome(step)) return endOf(step)
     }
     return { type: 'transient', reason: 'the exclusive lock was taken by another client' }
