@@ -12,7 +12,7 @@ export interface Comparison {
   objects: number
 }
 
-export interface ReplicaCopy extends Pick<CopyRequest, 'fromSnap' | 'steps' | 'resumeFrom' | 'leftovers'> {
+export interface ReplicaCopy extends Pick<CopyRequest, 'fromSnap' | 'steps' | 'resumeFrom' | 'leftovers' | 'changedWhole'> {
   local: Image
   remote: Image
   comparison: Comparison | undefined

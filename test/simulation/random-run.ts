@@ -20,7 +20,8 @@ export interface RandomRun {
   without?: ReadonlySet<string>
 }
 
-const SIZES = [65_536, 57_344, 40_960, 81_920]
+/** one of them is no multiple of the object size */
+const SIZES = [65_536, 57_344, 43_008, 81_920]
 const NAME = 'image'
 /** Simulated time in which things go wrong. */
 const TROUBLED_MS = 120_000
@@ -153,7 +154,7 @@ class Life {
     const operator = this.operator(primary)
     const draw = random.next()
     if (draw < 0.4) {
-      if (this.mode === 'journal') return
+      if (this.mode === 'journal') return draw < 0.1 ? this.removeSyncPoint() : undefined
       if (draw < 0.03) return this.removeMirrorSnapshot()
       return void (await this.attempt('mirror-snapshot', operator.snapshot(this.name)))
     }
@@ -179,6 +180,15 @@ class Life {
     if (draw < 0.94) return this.startAnew()
     if (draw < 0.97) return this.rename()
     return this.cloned ? void (await this.attempt('flatten', this.operator(primary).flatten(this.name))) : this.replace()
+  }
+
+  /** As `rbd snap purge` does in the middle of a first copy. */
+  private async removeSyncPoint(): Promise<void> {
+    const id = await findImage(this.primary, this.name)
+    if (id === undefined) return
+    const snapshots = await this.primary.look(id, ({ header }) => Promise.resolve(header.snapshots))
+    const point = snapshots.find(({ namespace, name }) => namespace.type === 'user' && name.startsWith('.rbd-mirror.'))
+    if (point) await this.attempt(`snap rm ${point.name}`, this.operator(this.primary).removeSnapshotById(this.name, point.id))
   }
 
   /** As an operator does who wants the space back: whichever it is, as long as there is another. */

@@ -148,16 +148,25 @@ export class Scene {
     const [original, copy] = [await this.content(primary, id), await this.content(other, replicaId)]
     const differs = difference(original, copy)
     if (differs !== undefined) return `the replica of ${name} differs ${differs}`
-    const users = (site: Site, imageId: string) =>
-      site.look(imageId, async ({ header }) =>
-        header.snapshots
-          .filter(({ namespace }) => namespace.type === 'user')
-          .map((snapshot) => snapshot.name)
-          .sort()
-          .join(),
-      )
-    const [ours, theirs] = [await users(primary, id), await users(other, replicaId)]
-    return ours === theirs ? undefined : `${name} has the snapshots ${ours || 'none'}, its replica ${theirs || 'none'}`
+    const [ours, theirs] = [await this.userSnapshots(primary, id), await this.userSnapshots(other, replicaId)]
+    const names = (snapshots: ReadonlyMap<string, Buffer>) => [...snapshots.keys()].sort().join() || 'none'
+    if (names(ours) !== names(theirs)) return `${name} has the snapshots ${names(ours)}, its replica ${names(theirs)}`
+    for (const [snapshot, content] of ours) {
+      const found = difference(content, theirs.get(snapshot)!)
+      if (found !== undefined) return `the replica of ${name}@${snapshot} differs ${found}`
+    }
+    return undefined
+  }
+
+  /** Contents by name. */
+  userSnapshots(site: Site, imageId: string): Promise<Map<string, Buffer>> {
+    return site.look(imageId, async (image) => {
+      const found = new Map<string, Buffer>()
+      for (const { id, namespace, name } of image.header.snapshots) {
+        if (namespace.type === 'user') found.set(name, (await contentOf(image, id))!)
+      }
+      return found
+    })
   }
 
   /** The other site has all of an image that nobody writes to any more. */

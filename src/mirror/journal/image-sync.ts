@@ -18,7 +18,7 @@ import { applySettings } from '../snapshot/apply-image-state.ts'
 import { planSettings, type Settings } from '../snapshot/apply-plan.ts'
 import type { SnapshotChanges } from '../snapshot/snapshot-map.ts'
 import { describing } from '../snapshot/image-sync.ts'
-import { setHeadSize } from '../snapshot/sync-snapshots.ts'
+import { setHead } from '../snapshot/sync-snapshots.ts'
 import type { RemoteClient } from './remote-client.ts'
 
 /** How far the copy is gets noted in the remote journal no more often than this (rbd_mirror_sync_point_update_age is 30 s). */
@@ -147,7 +147,7 @@ export class JournalImageSync {
     const complete = known.size === wanted.length && localIds.size === known.size
     const resumeFrom = complete && point.objectNumber !== undefined ? point.objectNumber + 1 : 0
     if (complete && client.meta.snapSeqs.size === known.size) {
-      await setHeadSize(local, to.size)
+      await setHead(local, to, false, signal)
       return { snapSeqs: known, resumeFrom, leftovers: startsAnew }
     }
     // an earlier run's snapshots are of no use once one is missing: their order is their age
@@ -172,14 +172,15 @@ export class JournalImageSync {
       await removeSnapshotHere(local, id)
     }
     const snapSeqs = new Map(changes.known)
-    for (const { id, name, size, protection } of changes.create) {
+    for (const snapshot of changes.create) {
+      const { id, name, protection } = snapshot
       signal.throwIfAborted()
-      await setHeadSize(local, size)
+      await setHead(local, snapshot, false, signal)
       const localId = await createSnapshotHere(local, { name, namespace: { type: 'user' } })
       if (protection === 'protected') await protectSnapshotHere(local, localId)
       snapSeqs.set(id, localId)
     }
-    await setHeadSize(local, to.size)
+    await setHead(local, to, false, signal)
     await client.update({ snapSeqs, syncPoints: [{ ...point, objectNumber: undefined }] })
     return snapSeqs
   }

@@ -23,7 +23,7 @@ import { dropGivenUp, keepGivenUp, planKeptSnapshots, type KeptSnapshots } from 
 import { applyImageState } from './apply-image-state.ts'
 import { CopyProgressKeeper } from './copy-progress.ts'
 import type { Step } from './plan.ts'
-import { planSnapshotChanges, remoteSnapIdOf, type SnapshotSides } from './snapshot-map.ts'
+import { hasCopiedLost, planSnapshotChanges, remoteSnapIdOf, type SnapshotSides } from './snapshot-map.ts'
 import { syncSnapshots } from './sync-snapshots.ts'
 
 export const NO_IMAGE_STATE = 'failed to retrieve remote snapshot image state'
@@ -203,13 +203,17 @@ export class ImageSync {
     const older = header.snapContext.snaps.filter((id) => id < prepared.snapId)
     const { comparison, resumeFrom } = prepared
     const fromSnap = base.remoteSnapId
+    const remoteIds = new Set(remote.header.snapshots.map(({ id }) => id))
+    const changedWhole = mirrorSnapshots(header.snapshots).some(
+      (snapshot) => snapshot.id > base.localSnapId && !snapshot.namespace.complete && hasCopiedLost(snapshot, fromSnap, remoteIds),
+    )
     const steps = planSteps(comparison?.keptUpTo ?? fromSnap, to.id, prepared.snapSeqs, older)
     const progress = new CopyProgressKeeper(local, prepared.snapId, clock)
     const onProgress = (state: CopyProgress) => {
       progress.advance(state.objects)
       this.onProgress({ ...state, to: to.id })
     }
-    const run = () => copyIntoReplica(context, { local, remote, fromSnap, steps, resumeFrom, leftovers, comparison, signal, onProgress })
+    const run = () => copyIntoReplica(context, { local, remote, fromSnap, steps, resumeFrom, leftovers, changedWhole, comparison, signal, onProgress })
     try {
       // as long as the copy runs, the lock can't be given away
       return await describing('failed to copy remote image', () => (local.usesLock ? local.lock!.use(run) : run()))
@@ -231,9 +235,8 @@ export class ImageSync {
   private async finish(step: SyncStep, { snapId, imageState }: Prepared): Promise<void> {
     const { local } = this
     const sides = this.sides()
-    const changes = await describing('failed to apply remote image state', () =>
-      applyImageState(local, imageState, (localId) => remoteSnapIdOf(sides, localId)),
-    )
+    const state = this.withoutLost(imageState, step.base.remoteSnapId)
+    const changes = await describing('failed to apply remote image state', () => applyImageState(local, state, (localId) => remoteSnapIdOf(sides, localId)))
     if (changes.rename !== undefined) this.context.report({ type: 'name', name: changes.rename })
     await describing('failed to update local snapshot progress', async () => {
       // a part that was copied by another run may have been written with the snapshot in the context
@@ -242,6 +245,12 @@ export class ImageSync {
       await completeNonPrimarySnapshot(local, snapId, readsAsSynced)
       await local.headerChanged()
     })
+  }
+
+  /** What was read of a user snapshot that was removed while it was copied may be anything: it goes at once, not with the next sync. */
+  private withoutLost(state: ImageState, base: SnapId): ImageState {
+    const there = new Set(this.remote.header.snapshots.map(({ id }) => id))
+    return { ...state, snapshots: new Map([...state.snapshots].filter(([id]) => id <= base || there.has(id))) }
   }
 
   /** Peers that may fetch from here once this image is promoted (mirror peers with direction tx). */

@@ -37,7 +37,7 @@ const orphan = (id: number) => snapshot(id, { state: 'non-primary' })
 const linked = { mirrorPeerUuids: new Set([US]) }
 
 function plan(local: MirrorSnapshot[], remote: MirrorSnapshot[], more: Partial<Observation> = {}): Step {
-  return planNext({ resyncRequested: false, local, remote, localMirrorUuid: HERE, remoteMirrorUuid: THERE, mirrorPeerUuid: US, ...more })
+  return planNext({ resyncRequested: false, local, remote, remoteIds: new Set(remote.map(({ id }) => id)), localMirrorUuid: HERE, remoteMirrorUuid: THERE, mirrorPeerUuid: US, ...more })
 }
 
 /** A step in a word, with the ids it is about. */

@@ -1,5 +1,6 @@
 import type { SnapId } from '../../rados/io-ctx.ts'
 import { isDemoted, isNonPrimary, isOrphan, isPrimary, readsAsSynced, type MirrorSnapshot } from '../../rbd/mirror/mirror-snapshot.ts'
+import { hasCopiedLost } from './snapshot-map.ts'
 
 /** Why nothing is known to be equal. */
 export type Compares = 'resync' | 'baseLost' | 'targetLost'
@@ -13,6 +14,8 @@ export interface Observation {
   local: readonly MirrorSnapshot[]
   /** mirror-snapshots of the remote image, oldest first */
   remote: readonly MirrorSnapshot[]
+  /** all snapshots of the remote image */
+  remoteIds: ReadonlySet<SnapId>
   localMirrorUuid: string
   remoteMirrorUuid: string
   /** what remote snapshots call us in `mirrorPeerUuids` */
@@ -71,6 +74,7 @@ export const MAX_UNTIDY = 4
  * - an incomplete non-primary snapshot at the remote proves no common state;
  * - a sync whose target is gone is replaced by one to the newest snapshot, never continued towards another one; what it has copied may be anything,
  *   so that the new one compares, and its unfinished snapshot says so until the new one is whole;
+ * - an unfinished snapshot also stays while it tells of user snapshots that were copied and that the remote has removed (`hasCopiedLost`);
  * - a replica that was never promoted has nothing of its own: when the primary has removed the snapshot that it was synced to, that is no
  *   split-brain, they are compared;
  * - a promotion goes before a resync, and a resync never begins before the remote can give what is given up here.
@@ -133,20 +137,30 @@ function localSituation(observation: Observation): LocalSituation {
   const newest = local.at(-1)
   const inProgress = newest && !newest.namespace.complete ? newest : undefined
   const complete = local.findLast(({ namespace }) => namespace.complete && !isOrphan(namespace))
+  const tells = (snapshot: MirrorSnapshot) => lostTarget(observation, snapshot, complete) || lostOnTheWay(observation, snapshot, complete)
   const prunable = local.filter(
-    (snapshot) =>
-      snapshot !== inProgress && snapshot !== complete && isNonPrimary(snapshot.namespace) && isUnneeded(snapshot) && !lostTarget(observation, snapshot, complete),
+    (snapshot) => snapshot !== inProgress && snapshot !== complete && isNonPrimary(snapshot.namespace) && isUnneeded(snapshot) && !tells(snapshot),
   )
   return { inProgress, complete, prunable }
+}
+
+/** A sync that was given up, and has left something that the next one has to know of. */
+function isGivenUp({ id, namespace }: MirrorSnapshot, complete: MirrorSnapshot | undefined): boolean {
+  return !namespace.complete && isNonPrimary(namespace) && !isOrphan(namespace) && id > (complete?.id ?? 0n)
+}
+
+/** Whether the remote has removed a user snapshot that was copied, see `hasCopiedLost`. */
+function lostOnTheWay({ remoteIds }: Observation, snapshot: MirrorSnapshot, complete: MirrorSnapshot | undefined): boolean {
+  const base = complete && isNonPrimary(complete.namespace) ? complete.namespace.primarySnapId : 0n
+  return isGivenUp(snapshot, complete) && hasCopiedLost(snapshot, base, remoteIds)
 }
 
 /**
  * Whether the remote has removed the snapshot that this one was to become the copy of. Where an object was written since, nothing of the removed one
  * is left to read, and what was copied in its place may be anything.
  */
-function lostTarget({ remote }: Observation, { id, namespace }: MirrorSnapshot, complete: MirrorSnapshot | undefined): boolean {
-  if (namespace.complete || !isNonPrimary(namespace) || isOrphan(namespace) || id < (complete?.id ?? 0n)) return false
-  return !remote.some((snapshot) => snapshot.id === namespace.primarySnapId)
+function lostTarget({ remote }: Observation, snapshot: MirrorSnapshot, complete: MirrorSnapshot | undefined): boolean {
+  return isGivenUp(snapshot, complete) && !remote.some(({ id }) => id === snapshot.namespace.primarySnapId)
 }
 
 /** The copy of a demotion is for the peers that may follow this site, once it is whole. */

@@ -238,6 +238,7 @@ export class SnapshotReplayer implements Replayer {
       resyncMode: lacksParent(this.local.header, this.remote.header) ? 'recreate' : this.context.options.resyncMode,
       local: mirrorSnapshots(this.local.header.snapshots),
       remote: mirrorSnapshots(this.remote.header.snapshots),
+      remoteIds: new Set(this.remote.header.snapshots.map(({ id }) => id)),
       localMirrorUuid: local.mirrorUuid,
       remoteMirrorUuid: remote.mirrorUuid,
       mirrorPeerUuid: remote.mirrorPeerUuid,

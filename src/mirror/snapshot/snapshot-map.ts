@@ -1,7 +1,7 @@
 import type { SnapId } from '../../rados/io-ctx.ts'
 import { NO_SNAP } from '../../rados/io-ctx.ts'
 import type { ImageSnapshot } from '../../rbd/header.ts'
-import { isMirrorSnapshot, isNonPrimary, mirrorSnapshots } from '../../rbd/mirror/mirror-snapshot.ts'
+import { isMirrorSnapshot, isNonPrimary, mirrorSnapshots, type MirrorSnapshot } from '../../rbd/mirror/mirror-snapshot.ts'
 import type { Base } from './plan.ts'
 
 /** What happens to an image's user snapshots between two mirror-snapshots. */
@@ -46,6 +46,14 @@ function knownSnapshots(sides: SnapshotSides, base: Base): Map<SnapId, SnapId> {
     if (found && isUser(found)) known.set(snapshot.id, found.id)
   }
   return known
+}
+
+/**
+ * Whether a sync that was given up has copied a user snapshot, newer than its base, that the remote does not have any more. Where the OSDs had dropped
+ * that one's data already, objects seemed to be missing in it, and were removed here: whoever comes after it can't go on from their parts.
+ */
+export function hasCopiedLost({ namespace }: MirrorSnapshot, base: SnapId, remoteIds: ReadonlySet<SnapId>): boolean {
+  return [...namespace.snapSeqs].some(([remoteId, localId]) => localId !== NO_SNAP && remoteId > base && !remoteIds.has(remoteId))
 }
 
 /** Remote id → local id, as the snapshots on either side of the base have noted it. */

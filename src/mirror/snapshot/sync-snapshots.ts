@@ -6,6 +6,7 @@ import type { ImageSnapshot } from '../../rbd/header.ts'
 import type { Image } from '../../rbd/image.ts'
 import type { ImageState } from '../../rbd/mirror/image-state.ts'
 import { flattenImageHere } from '../../rbd/operations/flatten.ts'
+import { raiseParentOverlapHere } from '../../rbd/operations/parent-overlap.ts'
 import { createSnapshotHere } from '../../rbd/operations/snapshot-create.ts'
 import { getSnapshotLimit, NO_SNAPSHOT_LIMIT, protectSnapshotHere, renameSnapshotHere, setSnapshotLimit, unprotectSnapshotHere } from '../../rbd/operations/snapshot-edit.ts'
 import { removeSnapshotHere } from '../../rbd/operations/snapshot-remove.ts'
@@ -43,14 +44,16 @@ export async function syncSnapshots({ local, changes, to, state, pristine, takeS
     // the limit counts; the remote's own is set once everything is synced
     if ((await getSnapshotLimit(local)) !== NO_SNAPSHOT_LIMIT) await setSnapshotLimit(local, NO_SNAPSHOT_LIMIT)
   }
-  for (const { id, name, size, parentOverlap, protection } of changes.create) {
+  const flattens = mayFlatten(local, changes.create, pristine)
+  for (const snapshot of changes.create) {
+    const { id, name, protection } = snapshot
     signal.throwIfAborted()
-    await setHead(local, size, parentOverlap, pristine, signal)
+    await setHead(local, snapshot, flattens, signal)
     const localId = await createSnapshotHere(local, { name, namespace: { type: 'user' }, snapId: await takeSnapId() })
     if (protection === 'protected') await protectSnapshotHere(local, localId)
     snapSeqs.set(id, localId)
   }
-  await setHead(local, to.size, to.parentOverlap, pristine, signal)
+  await setHead(local, to, flattens, signal)
   return snapSeqs.set(to.id, NO_SNAP)
 }
 
@@ -66,22 +69,31 @@ async function makeRoomForNames(local: Image, { create, known }: SnapshotChanges
   }
 }
 
-/** The head's size, and how much of it a clone's parent backs (undefined: nothing any more). */
-async function setHead(image: Image, size: number, parentOverlap: number | undefined, pristine: boolean, signal: AbortSignal): Promise<void> {
+/**
+ * The head's size, and how much of it a clone's parent backs, as the remote snapshot has it (`parentOverlap` undefined: nothing any more).
+ *
+ * @param flattens whether a clone whose remote is none any more is flattened
+ */
+export async function setHead(image: Image, { size, parentOverlap }: HeadExtent, flattens: boolean, signal: AbortSignal): Promise<void> {
   const overlap = image.header.parent?.overlap
-  if (overlap !== undefined && parentOverlap === undefined && mayFlatten(image, pristine)) await flattenImageHere(image, { signal })
+  if (overlap !== undefined && parentOverlap === undefined && flattens) await flattenImageHere(image, { signal })
   // the remote was smaller in between: an image that shrinks loses that much of its parent
   if (overlap !== undefined && parentOverlap !== undefined && parentOverlap < overlap) await setHeadSize(image, parentOverlap)
   await setHeadSize(image, size)
+  // this one was smaller: when it was made, as the remote's head was then, or while it was primary itself
+  if (parentOverlap !== undefined && parentOverlap > (overlap ?? 0)) await raiseParentOverlapHere(image, parentOverlap)
 }
+
+type HeadExtent = Pick<ImageSnapshot, 'size' | 'parentOverlap'>
 
 /**
  * A clone that was flattened on the remote is flattened here before it gets the new data. But where that takes the parent from older snapshots too
  * (deep-flatten), these may have nothing else: objects that the head has already are not copied up into them. Of the mirror-snapshots only the newest
- * matters, which has the objects of the head unless another sync was begun since; user snapshots were synced before. The parent then stays for the
- * time being; nothing of it is seen in the head, where the copy hides it.
+ * matters, which has the objects of the head unless another sync was begun since; user snapshots were synced before. And new snapshots that have the
+ * parent still could not be made anew after a crash. The parent then stays for the time being; nothing of it is seen in the head, where the copy hides it.
  */
-function mayFlatten({ header }: Image, pristine: boolean): boolean {
+function mayFlatten({ header }: Image, created: readonly ImageSnapshot[], pristine: boolean): boolean {
+  if (created.some(({ parentOverlap }) => parentOverlap !== undefined)) return false
   if (!hasFeature(header.features, FEATURE_DEEP_FLATTEN)) return true
   return pristine && header.snapshots.every(({ namespace, parentOverlap }) => namespace.type === 'mirror' || parentOverlap === undefined)
 }
@@ -90,7 +102,7 @@ function mayFlatten({ header }: Image, pristine: boolean): boolean {
  * The head's size as the header tells it. Data that a smaller size cuts off stays until the copy has looked at it, and the object map keeps
  * its length for that long.
  */
-export async function setHeadSize(image: Image, size: number): Promise<void> {
+async function setHeadSize(image: Image, size: number): Promise<void> {
   await image.operations.run('header', async () => {
     const header = await image.refreshIfNeeded()
     if (header.size === size) return

@@ -56,6 +56,8 @@ export interface CopyRequest {
    * With more than one step every object that changed is written whole then.
    */
   leftovers?: boolean | undefined
+  /** The destination may lack objects that have changed: these are copied whole. */
+  changedWhole?: boolean
   /**
    * The destination may hold anything, whatever its object map says: every object is compared with the source's by checksums (started from
    * this seed), and only chunks that differ are transferred. `objects`: how many the destination may have. With `fromSnap` 0.
@@ -159,6 +161,7 @@ export async function copyImage(request: CopyRequest): Promise<CopyResult> {
       isNew,
       expectsData: diff.known,
       leftovers: request.leftovers ?? false,
+      changedWhole: request.changedWhole ?? false,
       compare: request.compare,
       maps,
       byteBudget: request.byteBudget,

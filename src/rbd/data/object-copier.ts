@@ -49,6 +49,8 @@ export interface CopierOptions {
   isNew(object: number): boolean
   /** The destination may have objects that the source never had at any of the snapshots, whatever its object map says. */
   leftovers: boolean
+  /** The destination may lack objects that have changed: these are copied whole. */
+  changedWhole: boolean
   /** Nothing is known of the destination: what differs by checksums is transferred. */
   compare: { seed: bigint; chunkSize?: number } | undefined
   maps: DestinationMaps
@@ -131,7 +133,7 @@ export class ObjectCopier {
   }
 
   private plan(object: number, set: SnapSet | undefined): StepPlan[] {
-    const { fromSnap, fromObjects, leftovers, steps } = this.options
+    const { fromSnap, fromObjects, leftovers, changedWhole, steps } = this.options
     const clones = steps.map(({ sourceSnap, objects }) => (set && object < objects ? cloneAt(set, sourceSnap) : undefined))
     let before = set && object < fromObjects ? cloneAt(set, fromSnap) : undefined
     let hidden = false
@@ -142,6 +144,7 @@ export class ObjectCopier {
       const size = clone === undefined ? undefined : set!.clones[clone]!.size
       // it may have been longer in between, in a snapshot that is gone
       if (leftovers && change.type === 'none' && size !== undefined && clone !== before) change = { type: 'created', size }
+      if (changedWhole && change.type === 'changed') change = { type: 'created', size: change.size }
       if (hides && !hidden) change = { type: 'removed' }
       hidden = hides
       before = clone

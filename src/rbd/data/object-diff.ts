@@ -69,7 +69,8 @@ export async function diffObjects(
     return loading
   }
   // maps of large images are megabytes each: only those that come next are kept
-  const ahead = snapshots.slice(0, readAhead).map(({ id }) => load(id))
+  const loadFrom = (index: number) => snapshots.slice(index, index + readAhead).map(({ id }) => load(id))
+  let ahead = loadFrom(0)
   let states = new TwoBitVector(0)
   let start: ObjectStates | undefined
   for (const [index, { id, size }] of snapshots.entries()) {
@@ -78,8 +79,11 @@ export async function diffObjects(
     if (following) ahead.push(load(following.id))
     const objects = objectCount(layout, size)
     if (map === undefined || map === 'malformed' || map.length < objects) {
-      // a snapshot in between may have been removed since: its map was merged into the next one's first
-      if (map === undefined && id !== fromSnap && id !== toSnap) continue
+      // a snapshot in between may have been removed since: its map was merged into the next one's first, which may have been read even before that
+      if (map === undefined && id !== fromSnap && id !== toSnap) {
+        ahead = loadFrom(index + 1)
+        continue
+      }
       const what = map === undefined ? 'missing' : map === 'malformed' ? 'malformed' : 'too small'
       return { known: false, reason: `the object map of snapshot ${id} is ${what}` }
     }

@@ -1,8 +1,10 @@
+import { forEachBounded } from '../../base/bounded.ts'
 import { setSize } from '../../cls/rbd/client.ts'
 import { Errno } from '../../rados/errors.ts'
-import { MAX_OBJECT_MAP_OBJECTS } from '../data/object-states.ts'
+import { copyUpObject } from '../copyup.ts'
+import { MAX_OBJECT_MAP_OBJECTS, ObjectState } from '../data/object-states.ts'
 import { layoutOf, objectCount } from '../data/striping.ts'
-import { FEATURE_OBJECT_MAP, hasFeature } from '../features.ts'
+import { FEATURE_OBJECT_MAP, FLAG_OBJECT_MAP_INVALID, hasFeature } from '../features.ts'
 import type { Progress } from '../header-watcher.ts'
 import type { Image } from '../image.ts'
 import { trimData } from '../trim.ts'
@@ -26,7 +28,7 @@ export function resizeImage(image: Image, resize: Resize, options?: OperationOpt
 
 /**
  *     grow:   object map → header → peers told
- *     shrink: data → header → object map → peers told
+ *     shrink: what snapshots have of a parent → data → header → object map → peers told
  *
  * so that the object map is never smaller than the image (librbd/operation/ResizeRequest.cc). The lock must be ours, if the image has one.
  */
@@ -40,11 +42,13 @@ export function resizeImageHere(image: Image, { size, allowShrink }: Resize, opt
     }
     if (size > header.size) await objectMap?.resize(objects)
     if (size < header.size) {
+      const concurrency = image.numericOption('rbd_concurrent_management_ops', 10)
+      await forEachBounded(leavingParent(image, size), concurrency, (object) => copyUpObject(image, object, options.signal))
       await trimData(size, {
         data: image.data(),
         header,
         objectMap,
-        concurrency: image.numericOption('rbd_concurrent_management_ops', 10),
+        concurrency,
         onProgress: toProgress(options.progress),
         signal: options.signal,
       })
@@ -52,6 +56,21 @@ export function resizeImageHere(image: Image, { size, allowShrink }: Resize, opt
     if (size !== header.size) await setSize.call(image.io, image.headerOid, { size })
     if (size < header.size) await objectMap?.resize(objects)
   })
+}
+
+/**
+ * Objects that a clone smaller than its parent no longer has of that, while snapshots do: flattening looks at the head's part alone, and may take the
+ * parent from the snapshots as well.
+ */
+function* leavingParent({ header, objectMap }: Image, size: number): Generator<number> {
+  const overlap = header.parent?.overlap ?? 0
+  if (overlap <= size || !header.snapshots.some((snapshot) => (snapshot.parentOverlap ?? 0) > size)) return
+  const layout = layoutOf(header)
+  const period = layout.objectSize * layout.stripeCount
+  const known = (header.flags & FLAG_OBJECT_MAP_INVALID) === 0n ? objectMap?.states : undefined
+  for (let object = Math.floor(size / period) * layout.stripeCount; object < objectCount(layout, overlap); object++) {
+    if (known === undefined || object >= known.length || known.get(object) === ObjectState.nonexistent) yield object
+  }
 }
 
 /** Peers need to hear something now and then, not of every object. */

@@ -1,6 +1,5 @@
 import { forEachBounded } from '../../base/bounded.ts'
 import { assert } from '../../base/assert.ts'
-import { parentAttach } from '../../cls/rbd/client.ts'
 import { MalformedInput } from '../../encoding/malformed-input.ts'
 import { Errno, isErrno } from '../../rados/errors.ts'
 import type { SnapId } from '../../rados/io-ctx.ts'
@@ -10,6 +9,7 @@ import { FLAG_OBJECT_MAP_INVALID } from '../features.ts'
 import type { Image } from '../image.ts'
 import { dataObjectName, objectMapName } from '../names.ts'
 import { changeHeader } from './invoke.ts'
+import { raiseParentOverlapHere } from './parent-overlap.ts'
 import { resizeImageHere } from './resize.ts'
 import { requireSnapshot } from './snapshot-edit.ts'
 
@@ -55,13 +55,8 @@ export async function rollBackSnapshotHere(image: Image, snapId: SnapId): Promis
  * leaves it at that): after {@link rollBackSnapshotHere} it does again. The lock must be ours, if the image has one.
  */
 export async function restoreParentHere(image: Image, snapId: SnapId): Promise<void> {
-  await changeHeader(image, async () => {
-    const { parent } = image.header
-    const { parentOverlap: overlap } = requireSnapshot(image, snapId, 'restore the parent of snapshot')
-    if (!parent || overlap === undefined || overlap <= (parent.overlap ?? 0)) return
-    const { poolId, poolNamespace, imageId } = parent
-    await parentAttach.call(image.io, image.headerOid, { parent: { poolId, poolNamespace, imageId, snapId: parent.snapId }, overlap, reattach: true })
-  })
+  const { parentOverlap } = requireSnapshot(image, snapId, 'restore the parent of snapshot')
+  if (parentOverlap !== undefined) await raiseParentOverlapHere(image, parentOverlap)
 }
 
 /** What the snapshot's map says; undefined if it is not to be relied on. */
