@@ -7,7 +7,7 @@ import type { Cluster } from '../rados/cluster.ts'
 import { Errno, isErrno, RadosError } from '../rados/errors.ts'
 import type { IoCtx } from '../rados/io-ctx.ts'
 import type { HeaderWatcher } from './header-watcher.ts'
-import type { LockPolicy, OperationRequestType } from './lock-policy.ts'
+import type { LockAnswer, LockPolicy, OperationRequestType } from './lock-policy.ts'
 import * as managed from './managed-lock.ts'
 
 /** A silent owner, or one that promised to let go, is asked again after so long (client_notify_timeout). */
@@ -172,11 +172,17 @@ export class ExclusiveLock {
   }
 
   /** For the header watcher: what to answer a peer that wants the lock. */
-  lockRequested(force: boolean): number | undefined {
+  lockRequested(force: boolean): number | undefined | Promise<number> {
     if (!this.owned) return undefined
     if (this.state.type !== 'locked') return 0
     const decision = this.host.policy.lockRequested(force)
+    return decision instanceof Promise ? decision.then((decided) => this.answerRequest(decided)) : this.answerRequest(decision)
+  }
+
+  private answerRequest(decision: LockAnswer): number {
     if (decision !== 'release') return decision
+    // it was given back meanwhile
+    if (this.state.type !== 'locked') return 0
     const { clock, oid, log } = this.host
     this.giveWay(Infinity)
     this.release()

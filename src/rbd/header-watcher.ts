@@ -43,7 +43,7 @@ export interface HeaderWatcherHandlers {
   lockAcquired(): void
   lockReleased(): void
   /** A peer wants the lock: undefined when it is not ours, else the errno to answer (0: it is being released). */
-  lockRequested(force: boolean): number | undefined
+  lockRequested(force: boolean): number | undefined | Promise<number>
   /** undefined when the lock is not ours: then nobody answers here. */
   acceptsOperation(type: OperationRequestType): 'accept' | number | undefined
   /** Executes a peer's request. Rejects with RadosError for the requester. */
@@ -241,11 +241,13 @@ export class HeaderWatcher {
     }
     const own = this.announcing > 0 && notification.notifierId === this.options.instanceId
     const answer = this.answer(message, own)
-    notification.ack(answer === undefined ? undefined : encodeResponse(-answer))
+    const acknowledge = (errno: number | undefined) => notification.ack(errno === undefined ? undefined : encodeResponse(-errno))
+    if (answer instanceof Promise) void answer.then(acknowledge)
+    else acknowledge(answer)
   }
 
   /** What a message is acknowledged with: an errno (0 for success), or nothing where it does not concern us. */
-  private answer(message: ImageMessage, own: boolean): number | undefined {
+  private answer(message: ImageMessage, own: boolean): number | undefined | Promise<number> {
     switch (message.type) {
       case 'headerUpdate':
         this.handlers.headerUpdated(own)

@@ -3,10 +3,12 @@ import { Errno } from '../rados/errors.ts'
 /** Kinds of requests that peers send to the owner of an image's lock (librbd exclusive_lock::OperationRequestType). */
 export type OperationRequestType = 'general' | 'trashSnapRemove' | 'forcePromotion'
 
+export type LockAnswer = 'release' | number
+
 /** What the owner of an exclusive lock answers its peers. Errnos are positive. */
 export interface LockPolicy {
-  /** A peer wants the lock: `release` gives it, an errno refuses. */
-  lockRequested(force: boolean): 'release' | number
+  /** A peer wants the lock: `release` gives it, an errno refuses. The peer waits for the answer; a promise must not reject. */
+  lockRequested(force: boolean): LockAnswer | Promise<LockAnswer>
   /** A peer wants something done: `accept` does it here, an errno refuses. */
   operationRequested(type: OperationRequestType): 'accept' | number
 }

@@ -1,10 +1,11 @@
 import { dirGetId } from '../../src/cls/rbd/client.ts'
 import type { MirrorImageMode } from '../../src/cls/rbd/mirror-types.ts'
 import type { Cluster } from '../../src/rados/cluster.ts'
+import { Errno, RadosError } from '../../src/rados/errors.ts'
 import type { IoCtx, SnapId } from '../../src/rados/io-ctx.ts'
 import { createImage, generateImageId } from '../../src/rbd/create-image.ts'
 import { FEATURE_DEEP_FLATTEN, FEATURE_EXCLUSIVE_LOCK, FEATURE_FAST_DIFF, FEATURE_LAYERING, FEATURE_OBJECT_MAP } from '../../src/rbd/features.ts'
-import { findSnapshotByName, loadHeader } from '../../src/rbd/header.ts'
+import { findSnapshotByName, loadHeader, type ImageSnapshot } from '../../src/rbd/header.ts'
 import { Image, type ImageOptions } from '../../src/rbd/image.ts'
 import { keepingLockPolicy } from '../../src/rbd/lock-policy.ts'
 import { demoteImage } from '../../src/rbd/mirror/demote-image.ts'
@@ -17,11 +18,16 @@ import { createPrimarySnapshot } from '../../src/rbd/mirror/primary-snapshot.ts'
 import { promoteImage } from '../../src/rbd/mirror/promote-image.ts'
 import { resyncImage } from '../../src/rbd/mirror/resync-image.ts'
 import { RBD_DIRECTORY } from '../../src/rbd/names.ts'
+import { updateFeatures } from '../../src/rbd/operations/features.ts'
 import { flattenImage } from '../../src/rbd/operations/flatten.ts'
+import { invokeHere } from '../../src/rbd/operations/invoke.ts'
+import { setMetadata } from '../../src/rbd/operations/metadata.ts'
 import { renameImage } from '../../src/rbd/operations/rename-image.ts'
 import { resizeImage } from '../../src/rbd/operations/resize.ts'
 import { createSnapshot } from '../../src/rbd/operations/snapshot-create.ts'
+import { renameSnapshot } from '../../src/rbd/operations/snapshot-edit.ts'
 import { removeSnapshot } from '../../src/rbd/operations/snapshot-remove.ts'
+import { rollBackSnapshotHere } from '../../src/rbd/operations/snapshot-rollback.ts'
 import type { Level } from '../../src/rbd/mirror/schedule/level.ts'
 import { saveSchedule } from '../../src/rbd/mirror/schedule/schedule-store.ts'
 import { removeImage } from '../../src/rbd/remove-image.ts'
@@ -159,6 +165,39 @@ export class Operator {
       },
       { journaled: true },
     )
+  }
+
+  /** Data and size become what they were. */
+  rollBack(name: string, snapshot: string): Command {
+    return this.onImage(
+      'snap-rollback',
+      name,
+      async (image) => {
+        const { id } = this.userSnapshotOf(image, snapshot)
+        const start = { type: 'snapRollback', snapName: snapshot, snapNamespace: { type: 'user' } } as const
+        await invokeHere(image, 'roll back to snapshot', start, () => rollBackSnapshotHere(image, id))
+      },
+      { journaled: true },
+    )
+  }
+
+  renameSnapshot(name: string, snapshot: string, to: string): Command {
+    return this.onImage('snap-rename', name, (image) => renameSnapshot(image, this.userSnapshotOf(image, snapshot).id, to), { journaled: true })
+  }
+
+  private userSnapshotOf(image: Image, name: string): ImageSnapshot {
+    const found = findSnapshotByName(image.header, 'user', name)
+    if (!found) throw new RadosError(Errno.ENOENT, { op: `snapshot ${name}` })
+    return found
+  }
+
+  setMetadata(name: string, key: string, value: string): Command {
+    return this.onImage('image-meta', name, (image) => setMetadata(image, key, value), { journaled: true })
+  }
+
+  /** Object-map and fast-diff; when they are switched on again the maps stay invalid. */
+  switchObjectMap(name: string, enabled: boolean): Command {
+    return this.onImage('feature', name, (image) => updateFeatures(image, { features: FEATURE_OBJECT_MAP | FEATURE_FAST_DIFF, enabled }), { journaled: true })
   }
 
   /** As `rbd snap rm --snap-id` does. */

@@ -34,6 +34,7 @@ const PARENT = 'parent'
 /** The life of an image: whatever clients, operators and faults do, in the end both sites have the same. */
 class Life {
   private readonly random: SeededRandom
+  private readonly besides: SeededRandom
   private primary: Site
   private user: ImageUser | undefined
   private name = NAME
@@ -51,6 +52,7 @@ class Life {
     private readonly cloned: boolean,
   ) {
     this.random = new SeededRandom(scene.world.seed, 'life')
+    this.besides = new SeededRandom(scene.world.seed, 'besides')
     this.primary = scene.world.sites.a
   }
 
@@ -149,7 +151,23 @@ class Life {
     if (user) await this.scene.world.finish('stop the user', () => user.stop())
   }
 
+  /** Of what `rbd` can do besides, what travels with the data or changes how it is copied. */
+  private async actBesides(): Promise<void> {
+    const { besides, primary, snapshots, name } = this
+    if (!besides.chance(0.2)) return
+    const operator = this.operator(primary)
+    const draw = besides.next()
+    if (draw < 0.2) return void (await this.attempt('image-meta', operator.setMetadata(name, `key-${besides.between(1, 3)}`, String(besides.between(1, 9)))))
+    if (draw < 0.35) return void (await this.attempt('feature', operator.switchObjectMap(name, besides.chance(0.5))))
+    if (snapshots.length === 0) return
+    const at = besides.between(0, snapshots.length - 1)
+    if (draw < 0.7) return void (await this.attempt('snap rollback', operator.rollBack(name, snapshots[at]!)))
+    const to = `snap-${++this.snapshotCount}`
+    if (await this.attempt('snap rename', operator.renameSnapshot(name, snapshots[at]!, to))) snapshots[at] = to
+  }
+
   private async act(): Promise<void> {
+    await this.actBesides()
     const { random, primary } = this
     const operator = this.operator(primary)
     const draw = random.next()

@@ -1,6 +1,8 @@
 import type { MirrorImageMode } from '../../src/cls/rbd/mirror-types.ts'
 import type { MirrorOptions } from '../../src/mirror/options.ts'
 import { Errno, isErrno } from '../../src/rados/errors.ts'
+import { FEATURE_NON_PRIMARY, FEATURES_IMPLICIT_ENABLE } from '../../src/rbd/features.ts'
+import { isUsersKey, listMetadata } from '../../src/rbd/operations/metadata.ts'
 import { BLOCK, ImageHistory, ImageUser } from './clients.ts'
 import { contentOf, difference, findImage, findMirrored, mirrorEntry } from './images.ts'
 import { DataGuard } from './invariants/guards.ts'
@@ -148,6 +150,8 @@ export class Scene {
     const [original, copy] = [await this.content(primary, id), await this.content(other, replicaId)]
     const differs = difference(original, copy)
     if (differs !== undefined) return `the replica of ${name} differs ${differs}`
+    const [wanted, has] = [await this.settings(primary, id), await this.settings(other, replicaId)]
+    if (wanted !== has) return `${name} has ${wanted}, its replica ${has}`
     const [ours, theirs] = [await this.userSnapshots(primary, id), await this.userSnapshots(other, replicaId)]
     const names = (snapshots: ReadonlyMap<string, Buffer>) => [...snapshots.keys()].sort().join() || 'none'
     if (names(ours) !== names(theirs)) return `${name} has the snapshots ${names(ours)}, its replica ${names(theirs)}`
@@ -156,6 +160,13 @@ export class Scene {
       if (found !== undefined) return `the replica of ${name}@${snapshot} differs ${found}`
     }
     return undefined
+  }
+
+  private settings(site: Site, imageId: string): Promise<string> {
+    return site.look(imageId, async ({ io, header }) => {
+      const metadata = [...(await listMetadata(io, imageId))].filter(([key]) => isUsersKey(key)).map(([key, value]) => `${key}=${value.toString()}`)
+      return `features ${header.features & ~FEATURES_IMPLICIT_ENABLE & ~FEATURE_NON_PRIMARY}, metadata ${metadata.sort().join() || 'none'}`
+    })
   }
 
   /** Contents by name. */

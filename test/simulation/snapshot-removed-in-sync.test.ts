@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest'
 import type { PlannedOperation } from '../../src/drivers/faulty/fault-plan.ts'
+import { objectMapName } from '../../src/rbd/names.ts'
 import { armCrash, forEachOperation, stride } from './crashes.ts'
 import { findImage } from './images.ts'
 import { Scene } from './scene.ts'
@@ -87,5 +88,24 @@ it('and what was taken for missing in it is copied whole by whoever goes on afte
     }
     await scene.converge(scene.world.sites.a, 'image')
     await scene.checkLeftovers()
+  })
+})
+
+it.each(['snapshot', 'journal'] as const)('a snapshot whose maker died before it had an object map is copied whole (mode %s)', async (mode) => {
+  await Scene.play(SEED, async (scene) => {
+    const { operators, world } = scene
+    const { a } = world.sites
+    scene.newHistory('image')
+    const id = await scene.command('create', operators.a.create('image', 65_536))
+    await scene.write(a, 'image', 2_000)
+    await scene.command('snap', operators.a.userSnapshot('image', 'one'))
+    const snapshot = await a.look(id, async ({ header }) => header.snapshots[0]!.id)
+    await a.io.remove(objectMapName(id, snapshot))
+    await scene.command('resize', operators.a.resize('image', 8_192))
+    await scene.command('resize', operators.a.resize('image', 65_536))
+    scene.startDaemons()
+    await scene.command('enable', operators.a.enable('image', mode))
+    await scene.converge(a, 'image')
+    await scene.stopDaemons()
   })
 })

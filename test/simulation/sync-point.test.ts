@@ -94,3 +94,35 @@ it('a sync point that an operator removes while it is copied is made anew: what 
     await scene.stopDaemons()
   })
 })
+
+it('what is done to an image that waits for its turn is not done over again', async () => {
+  await Scene.play(
+    9,
+    async (scene) => {
+      const { world, operators } = scene
+      const { a } = world.sites
+      await scene.mirrorNew('first', 'journal', 65_536)
+      await scene.write(a, 'first', 2_000)
+      const copying = new Promise<void>((resolve) => {
+        world.troubles = ({ process, remote }, { method, oid = '' }) => {
+          if (process.role !== 'daemon' || remote || method !== 'write' || !oid.startsWith('rbd_data.')) return []
+          resolve()
+          return [{ type: 'lateMs', ms: SLOW_MS }]
+        }
+      })
+      scene.startDaemons()
+      await world.finish('copy', () => copying)
+      await scene.mirrorNew('second', 'journal', 65_536)
+      await scene.until('the replica', async () => (await findImage(world.sites.b, 'second')) !== undefined)
+      await scene.write(a, 'second', 500)
+      await scene.command('snap create', operators.a.userSnapshot('second', 'one'))
+      await scene.command('snap rename', operators.a.renameSnapshot('second', 'one', 'two'))
+      await scene.write(a, 'second', 500)
+      world.troubles = () => []
+      await scene.converge(a, 'first')
+      await scene.converge(a, 'second')
+      await scene.stopDaemons()
+    },
+    { daemonOptions: { concurrentImageSyncs: 1 } },
+  )
+})

@@ -30,13 +30,18 @@ type StartEvent = Exclude<OperationEvent, { type: 'opFinish' }>
 
 /** An event that can't be replayed: the image stops, and the text tells the operator why. */
 export class UnreplayableEvent extends Error {
+  override name = 'UnreplayableEvent'
   constructor(
     readonly event: JournalEvent,
-    reason: string,
+    readonly reason: string,
   ) {
     super(`journal event ${event.type} can't be replayed: ${reason}`)
-    this.name = 'UnreplayableEvent'
   }
+}
+
+/** One whose outcome only the primary has. */
+export class UnknownOutcome extends UnreplayableEvent {
+  override name = 'UnknownOutcome'
 }
 
 /** Local snapshots under the ids that the remote knows them by. */
@@ -222,7 +227,7 @@ export class EventApplier {
     if (result === 0) await this.execute(event)
     else if (sizeBefore !== undefined) await this.resize(sizeBefore)
     else if (partial.has(event.type)) {
-      throw new UnreplayableEvent(event, `it failed half done on the primary (${errnoName(-result)}): request a resync of this image`)
+      throw new UnknownOutcome(event, `it failed half done on the primary (${errnoName(-result)})`)
     }
     this.pending.delete(opTid)
     this.sizeBefore.delete(opTid)
@@ -293,19 +298,17 @@ export class EventApplier {
     const snapshot = find(await this.image.refreshIfNeeded(), event.snapNamespace.type, event.snapName)
     if (snapshot) await act(snapshot)
     else if (event.type === 'snapRollback') {
-      throw new UnreplayableEvent(event, `the local image has no snapshot ${event.snapName}: request a resync of this image`)
+      throw new UnknownOutcome(event, `the local image has no snapshot ${event.snapName}`)
     }
   }
 
+  /** The same for one that was renamed. */
   private async renameSnapshot(event: Extract<StartEvent, { type: 'snapRename' }>): Promise<void> {
     const header = await this.image.refreshIfNeeded()
     const mapped = this.snapshotIds.localId(event.snapId)
     const snapshot =
       (mapped === undefined ? undefined : findSnapshot(header, mapped)) ?? findSnapshotByName(header, 'user', event.fromName)
     if (snapshot) await renameSnapshotHere(this.image, snapshot.id, event.toName)
-    else if (!findSnapshotByName(header, 'user', event.toName)) {
-      throw new UnreplayableEvent(event, `the local image has no snapshot ${event.fromName}`)
-    }
   }
 }
 

@@ -6,7 +6,7 @@ import { layoutOf, objectCount } from '../../rbd/data/striping.ts'
 import { findSnapshotByName, type ImageSnapshot } from '../../rbd/header.ts'
 import type { Image } from '../../rbd/image.ts'
 import type { MirrorPeerSyncPoint } from '../../rbd/journal/client-data.ts'
-import { changeMetadataHere, listMetadata } from '../../rbd/operations/metadata.ts'
+import { listMetadata } from '../../rbd/operations/metadata.ts'
 import { createSnapshot, createSnapshotHere } from '../../rbd/operations/snapshot-create.ts'
 import { protectSnapshotHere, unprotectSnapshotHere } from '../../rbd/operations/snapshot-edit.ts'
 import { removeSnapshot, removeSnapshotHere } from '../../rbd/operations/snapshot-remove.ts'
@@ -52,7 +52,8 @@ export async function removeSyncPointSnapshots(remote: Image, localMirrorUuid: s
  * Copies a primary image to a new local one, up to a snapshot made for it: the sync point. What is written meanwhile is in the journal, whose client
  * was registered before (ImageSync.cc). Noted in the client's data, so that any daemon can go on with it:
  *
- *     sync point noted → snapshot of the primary → user snapshots here → copy, noting how far → metadata → client `replaying` → snapshot removed → note removed
+ *     commit position as the primary's own → sync point noted → snapshot of the primary → user snapshots here → copy, noting how far
+ *       → metadata → client `replaying` → snapshot removed → note removed
  */
 export class JournalImageSync {
   private notedAt: number
@@ -113,6 +114,8 @@ export class JournalImageSync {
         objectNumber: undefined,
         snapNamespace: { type: 'user' },
       }
+      // the copy may have waited for its turn: operations done over again would leave snapshots that were renamed or removed since
+      await this.client.commitAsImage()
       // noted first, so that a snapshot that a crash leaves behind is known to be ours
       await this.client.update({ syncPoints: [point] })
       try {
@@ -210,12 +213,11 @@ export class JournalImageSync {
     throw new PassingFailure(`snapshot ${name} of the primary was removed while it was copied: the image is copied anew`)
   }
 
-  /** A new image has its name and features from when it was made; one that is compared may be called anything. */
+  /** A new image has them from when it was made, and what its primary has done before the sync point is not replayed. */
   private async copySettings(signal: AbortSignal): Promise<void> {
-    const { local, remote, options } = this
+    const { local, remote } = this
     const [have, wanted] = await Promise.all([settingsOf(local, signal), settingsOf(remote, signal)])
-    const changes = planSettings(have, wanted)
-    await local.lock!.use(() => (options.compares ? applySettings(local, changes) : changeMetadataHere(local, changes.metadata)))
+    await local.lock!.use(() => applySettings(local, planSettings(have, wanted)))
   }
 
   private advance({ objects, totalObjects }: CopyProgress): void {

@@ -74,12 +74,18 @@ async function prepare(context: ImageContext, target: JournalTarget, opened: Ope
     localImageId = await describing('failed to create local image', () => createLocal(context, source, client, signal))
   }
   const id = localImageId
-  const policy = replicaPolicy(() => {
+  const policy = replicaPolicy(async () => {
     const journal = opened.localJournal
     if (!journal || journal.isOwner) return true
-    // who asks may know more than we do: that makes us look
-    journal.journal.metadata.refresh().catch((error: unknown) => context.log.debug({ err: error }, 'local journal not read'))
-    return false
+    // who asks may know more than we do
+    try {
+      await journal.journal.metadata.refresh()
+      await journal.refresh()
+      return journal.isOwner
+    } catch (error) {
+      context.log.debug({ err: error }, 'local journal not read')
+      return false
+    }
   })
   const openingImage = describing('failed to open local image', () => openImage(context, context.local, id, policy, signal)).then(
     (image) => (opened.local = image),
@@ -196,9 +202,9 @@ async function createLocal(context: ImageContext, source: Image, client: RemoteC
  * What the owner of a journal-mode replica's lock answers (image_replayer/OpenLocalImageRequest.cc): it keeps the lock, unless this site was
  * promoted by force.
  */
-function replicaPolicy(mayRelease: () => boolean): LockPolicy {
+function replicaPolicy(mayRelease: () => Promise<boolean>): LockPolicy {
   return {
-    lockRequested: () => (mayRelease() ? 'release' : Errno.EROFS),
+    lockRequested: async () => ((await mayRelease()) ? 'release' : Errno.EROFS),
     operationRequested: (type) => (type === 'general' ? Errno.EROFS : 'accept'),
   }
 }

@@ -8,7 +8,7 @@ import { journalHeaderName } from '../../journal/names.ts'
 import { Errno, isErrno, RadosError } from '../../rados/errors.ts'
 import type { IoCtx } from '../../rados/io-ctx.ts'
 import { ClientData, type MirrorPeerClientMeta } from '../../rbd/journal/client-data.ts'
-import { loadOwnership } from '../../rbd/journal/image-journal.ts'
+import { IMAGE_CLIENT_ID, loadOwnership } from '../../rbd/journal/image-journal.ts'
 import { isDemotionHere, type Reader } from './tag-chain.ts'
 
 /**
@@ -77,6 +77,15 @@ export class RemoteClient {
 
   async commit(positions: readonly ObjectPosition[]): Promise<void> {
     await commitPosition(this.journal.metadata, this.id, positions)
+  }
+
+  /** Takes what the image's own client has committed for done, which any later snapshot of the image has. */
+  async commitAsImage(): Promise<void> {
+    await this.journal.metadata.refresh()
+    const positions = this.journal.client(IMAGE_CLIENT_ID)?.commitPosition.objectPositions ?? []
+    if (positions.length === 0) return
+    await this.commit(positions)
+    await this.journal.metadata.refresh()
   }
 
   /** Begins anew, for a local image that is to be made and copied (journal/CreateLocalImageRequest.cc). */

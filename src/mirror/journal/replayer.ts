@@ -20,7 +20,7 @@ import type { Replayer, ReplayEnd } from '../replayer.ts'
 import { describing } from '../snapshot/image-sync.ts'
 import { endOfFailure } from '../snapshot/replayer.ts'
 import { CommitTracker } from './commit-tracker.ts'
-import { UnreplayableEvent, type EventApplier } from './event-applier.ts'
+import { UnknownOutcome, UnreplayableEvent, type EventApplier } from './event-applier.ts'
 import { loadImageSettings, type ImageSettings } from './image-settings.ts'
 import type { JournalResync } from '../resync/journal-resync.ts'
 import type { JournalImageSync } from './image-sync.ts'
@@ -99,7 +99,7 @@ export class JournalReplayer implements Replayer {
       await this.wrapUp()
       if (this.end) return this.end
       if (signal.aborted && isCancelled(error)) return { type: 'stopped' }
-      return this.endOf(error)
+      return await this.endOf(error)
     } finally {
       stopListening()
       this.cancelIdleCommit?.()
@@ -424,10 +424,27 @@ export class JournalReplayer implements Replayer {
     }
   }
 
-  private endOf(error: unknown): ReplayEnd {
+  private async endOf(error: unknown): Promise<ReplayEnd> {
+    if (error instanceof UnknownOutcome) return this.compareInstead(error)
     if (error instanceof UnreplayableEvent) return { type: 'failed', description: error.message, error }
     if (error instanceof MalformedInput) return { type: 'failed', description: `failed to decode journal event: ${error.message}`, error }
     return endOfFailure(error)
+  }
+
+  /** The local image has nothing of its own: what an event has made of the primary is found by comparing the two. */
+  private async compareInstead(error: UnknownOutcome): Promise<ReplayEnd> {
+    const { context } = this
+    const { localJournal } = this.replayed
+    if (context.options.resyncMode === 'recreate') return { type: 'failed', description: `${error.message}: request a resync of this image`, error }
+    try {
+      await localJournal.refresh()
+      if (localJournal.isOwner) return { type: 'localPromoted' }
+      await localJournal.requestResync()
+    } catch (failure) {
+      return endOfFailure(failure)
+    }
+    context.log.warn({ reason: error.message }, 'the local image is compared with its primary')
+    return { type: 'resyncDue' }
   }
 
   /** Commits what is safe already; what is not will be replayed again. */

@@ -2,7 +2,7 @@ import { Errno, isErrno } from '../../rados/errors.ts'
 import { MalformedInput } from '../../encoding/malformed-input.ts'
 import type { IoCtx, SnapId } from '../../rados/io-ctx.ts'
 import { FEATURE_FAST_DIFF, FEATURE_OBJECT_MAP, FLAG_FAST_DIFF_INVALID, FLAG_OBJECT_MAP_INVALID, hasFeature } from '../features.ts'
-import type { ImageHeader } from '../header.ts'
+import { loadHeader, type ImageHeader } from '../header.ts'
 import { objectMapName } from '../names.ts'
 import { loadObjectStates, ObjectState, type ObjectStates } from './object-states.ts'
 import { layoutOf, objectCount } from './striping.ts'
@@ -80,7 +80,7 @@ export async function diffObjects(
     const objects = objectCount(layout, size)
     if (map === undefined || map === 'malformed' || map.length < objects) {
       // a snapshot in between may have been removed since: its map was merged into the next one's first, which may have been read even before that
-      if (map === undefined && id !== fromSnap && id !== toSnap) {
+      if (map === undefined && id !== fromSnap && id !== toSnap && (await isRemoved(io, header.id, id))) {
         ahead = loadFrom(index + 1)
         continue
       }
@@ -93,6 +93,13 @@ export async function diffObjects(
     mergeMap(states, exact, id === fromSnap ? 'start' : trustWrites ? 'fast-diff' : 'existence')
   }
   return { known: true, states, start }
+}
+
+/** Or is being removed, which begins in the trash; one that is not has no map because whoever made it died before that was made. */
+async function isRemoved(io: IoCtx, imageId: string, snapId: SnapId): Promise<boolean> {
+  const { snapshots } = await loadHeader(io, imageId, { access: 'read-only' })
+  const snapshot = snapshots.find(({ id }) => id === snapId)
+  return snapshot === undefined || snapshot.namespace.type === 'trash'
 }
 
 async function loadMap(io: IoCtx, oid: string, signal: AbortSignal | undefined): Promise<ObjectStates | 'malformed' | undefined> {
