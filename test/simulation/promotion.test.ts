@@ -1,8 +1,13 @@
 import { describe, expect, it } from 'vitest'
 import { FEATURE_LAYERING } from '../../src/rbd/features.ts'
+import { mirrorUuidGet } from '../../src/cls/rbd/mirror-client.ts'
+import { ImageJournal } from '../../src/rbd/journal/image-journal.ts'
+import { saveImageMeta } from '../../src/rbd/mirror/image-meta.ts'
+import { journalOptionsOf } from '../../src/rbd/mirror/journal-switch.ts'
 import { loadMirrorInfo } from '../../src/rbd/mirror/mirror-info.ts'
-import { headerName } from '../../src/rbd/names.ts'
-import { findImage } from './images.ts'
+import { headerName, RBD_MIRRORING } from '../../src/rbd/names.ts'
+import { difference, findImage } from './images.ts'
+import type { Command } from './operators.ts'
 import { Scene } from './scene.ts'
 import type { Process } from './world/process.ts'
 
@@ -69,5 +74,52 @@ describe('a forced promotion in snapshot mode is done within seconds', () => {
       await replicated(scene, FEATURE_LAYERING)
       await promoteBefore(scene, (changes, missed) => changes.length > 1 && missed < 2)
     })
+  })
+})
+
+/** As stock `rbd` does not take it back. */
+function leaveRequest({ operators }: Scene, mode: 'snapshot' | 'journal'): Command {
+  return operators.b.onImage('request', 'image', async (image) => {
+    if (mode === 'snapshot') return saveImageMeta(image.io, image.id, await mirrorUuidGet.call(image.io, RBD_MIRRORING, undefined), { resyncRequested: true })
+    const journal = await ImageJournal.open(journalOptionsOf(image))
+    await journal.requestResync()
+    await journal.close()
+  })
+}
+
+it.each([
+  ['snapshot', 'promotion'],
+  ['snapshot', 'daemon'],
+  ['journal', 'promotion'],
+  ['journal', 'daemon'],
+] as const)('in %s mode, the %s takes back a resync that was asked for before a promotion: what is written since is not given up', async (mode, by) => {
+  await Scene.play(22, async (scene) => {
+    const { world, operators } = scene
+    const { a, b } = world.sites
+    scene.startDaemons()
+    await scene.mirrorNew('image', mode, 65_536)
+    await scene.write(a, 'image', 1_000)
+    await scene.converge(a, 'image')
+    await scene.command('demote', operators.a.demote('image'))
+    // nobody brings the other site what is written here
+    await world.finish('stop', () => scene.daemons.a.stop())
+    // nothing to do it from
+    await scene.command('resync', operators.b.resync('image'))
+    await world.run(5_000)
+    await scene.command('force-promote', operators.b.promote('image', true))
+    if (by === 'daemon') {
+      await scene.command('request', leaveRequest(scene, mode))
+      await world.run(40_000)
+    }
+    await scene.write(b, 'image', 1_000)
+    const id = (await findImage(b, 'image'))!
+    const written = await scene.content(b, id)
+    await scene.command('demote', operators.b.demote('image'))
+    await scene.command('force-promote', operators.a.promote('image', true))
+    await scene.write(a, 'image', 1_000)
+    if (mode === 'snapshot') await scene.command('mirror-snapshot', operators.a.snapshot('image'))
+    await world.run(120_000)
+    expect(difference(written, await scene.content(b, id))).toBeUndefined()
+    await world.finish('stop', () => scene.daemons.b.stop())
   })
 })

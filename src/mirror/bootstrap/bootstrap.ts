@@ -12,7 +12,7 @@ import type { ImageContext, LocalSide } from '../image-context.ts'
 import { openJournalReplay } from '../journal/open.ts'
 import { RemoteClient } from '../journal/remote-client.ts'
 import type { Bootstrap, BootstrapEnd, ReplayEnd } from '../replayer.ts'
-import { isResyncRequested } from '../resync/requested.ts'
+import { isResyncRequested, takeBackResync } from '../resync/requested.ts'
 import { describing, SyncFailure } from '../snapshot/image-sync.ts'
 import { endOfFailure, replicaPolicy, SnapshotReplayer } from '../snapshot/replayer.ts'
 import { isThrownAway } from '../trash-operations.ts'
@@ -40,6 +40,7 @@ export const bootstrap: Bootstrap = async (context, signal) => {
     }
     const resync = isObserved(local) && decision.type === 'end' && (await endWhileResyncRequested(context, decision.end, local))
     if (resync) return resync
+    if (isObserved(local) && ended.type === 'localPrimary') await describing('error preparing local image for replay', () => takeBackResync(context, local))
     if (isObserved(local) && isObserved(remote) && mayBeFollowedLater(local, remote, ended)) {
       await describing('error preparing remote image for replay', () =>
         RemoteClient.ensureRegistered(context.remote.io, remote.imageId, context.local.mirrorUuid, local.imageId),

@@ -1,4 +1,5 @@
 import { setFeatures } from '../../cls/rbd/client.ts'
+import { mirrorUuidGet } from '../../cls/rbd/mirror-client.ts'
 import { Notifier } from '../../base/notifier.ts'
 import { errnoText } from '../../rados/errno-text.ts'
 import { Errno, isErrno } from '../../rados/errors.ts'
@@ -12,6 +13,7 @@ import { createSnapshot } from '../operations/snapshot-create.ts'
 import { unprotectSnapshotHere } from '../operations/snapshot-edit.ts'
 import { removeSnapshotHere } from '../operations/snapshot-remove.ts'
 import { restoreParentHere, rollBackSnapshotHere } from '../operations/snapshot-rollback.ts'
+import { clearImageMeta } from './image-meta.ts'
 import { journalOptionsOf } from './journal-switch.ts'
 import { mirrorNamespace } from './mirror-snapshot.ts'
 import { loadMirrorInfo } from './mirror-info.ts'
@@ -55,11 +57,16 @@ export async function promoteImage(image: Image, force: boolean, signal?: AbortS
   )
 }
 
-/** @param unlinkable no peer may ever follow, whatever the journal says */
+/**
+ * A resync that was asked for before is off: done after the next demotion, it would give up what is written from now on.
+ *
+ * @param unlinkable no peer may ever follow, whatever the journal says
+ */
 export async function promoteJournal(image: Image, unlinkable: boolean): Promise<void> {
   const journal = await ImageJournal.open(journalOptionsOf(image))
   try {
     await journal.promote(unlinkable)
+    if (journal.resyncRequested) await journal.resyncDone()
   } finally {
     await journal.close()
   }
@@ -96,6 +103,7 @@ export async function promoteSnapshotImage(image: Image, globalImageId: string, 
 
 /** The last step of a promotion: one that ended before it is finished by promoting again. */
 async function makeWritable(image: Image): Promise<void> {
+  await clearImageMeta(image.io, image.id, await mirrorUuidGet.call(image.io, RBD_MIRRORING, undefined))
   await setFeatures.call(image.io, image.headerOid, { features: 0n, mask: FEATURE_NON_PRIMARY })
   await image.headerChanged()
 }
