@@ -148,18 +148,21 @@ export class JournalMetadata {
 
   private async ensureWatch(): Promise<void> {
     if (this.watch || this.closed) return
-    const watch = await this.io.watch(this.oid, {
+    const made: { watch?: Watch; lost: boolean } = { lost: false }
+    made.watch = await this.io.watch(this.oid, {
       onNotify: (notification) => {
         notification.ack()
         this.refreshSoon()
       },
       onError: (error) => {
         this.options.log.info({ oid: this.oid, error: error.message }, 'journal watch lost')
-        if (this.watch === watch) void this.unwatch()
+        made.lost = true
+        if (made.watch && this.watch === made.watch) void this.unwatch()
       },
     })
-    this.watch = watch
-    if (this.closed) await this.unwatch()
+    this.watch = made.watch
+    // it may be lost before we are told that it is there
+    if (this.closed || made.lost) await this.unwatch()
   }
 
   private async unwatch(): Promise<void> {

@@ -1,6 +1,6 @@
 import { copyup, objectMapUpdate } from '../cls/rbd/client.ts'
 import { Errno, isErrno } from '../rados/errors.ts'
-import type { ByteExtent } from '../rados/io-ctx.ts'
+import type { ByteExtent, SnapId } from '../rados/io-ctx.ts'
 import { WriteOperation } from '../rados/operation.ts'
 import { ObjectState } from './data/object-states.ts'
 import { layoutOf, objectToImage } from './data/striping.ts'
@@ -59,24 +59,41 @@ async function readExtents(image: Image, extents: readonly ByteExtent[], signal:
 }
 
 /**
- * In the oldest snapshot that gets the data it is new, in the others, and in the head, it is that of the one before. True when the head's map is
- * to say so.
+ * In the oldest of the snapshots that get the data, it is new; in those that follow it, and in the head, it is that of the one before. A snapshot has what
+ * it had where the object existed, as it does behind a head that was rolled back to a snapshot without it: what its map says of it stays as it is.
+ * (librbd makes that "not changed", and a difference between snapshots is lost.) Resolves with true when the head's map is to say so.
  */
 async function markSnapshots(image: Image, object: number): Promise<boolean> {
   if (!image.objectMap) return false
   const { header } = image
-  const backed = header.snapshots
-    .filter(({ parentOverlap: overlap = 0 }) => backedExtents(header, object, overlap).length > 0)
-    .map(({ id }) => id)
-    .sort((a, b) => (a < b ? -1 : 1))
+  const snapshots = [...header.snapshots].sort((a, b) => (a.id < b.id ? -1 : 1))
+  if (snapshots.length === 0) return false
+  const existed = await snapshotsWith(image, object)
   const fastDiff = hasFeature(header.features, FEATURE_FAST_DIFF)
-  for (const [index, id] of backed.entries()) {
-    const newState = index > 0 && fastDiff ? ObjectState.existsClean : ObjectState.exists
-    try {
-      await objectMapUpdate.call(image.io, objectMapName(image.id, id), { start: object, end: object + 1, newState, currentState: undefined })
-    } catch (error) {
-      if (!isErrno(error, Errno.ENOENT)) throw error
+  let inherited = false
+  for (const { id, parentOverlap: overlap = 0 } of snapshots) {
+    const getsData = backedExtents(header, object, overlap).length > 0 && !existed?.has(id)
+    if (getsData) {
+      const newState = inherited && existed && fastDiff ? ObjectState.existsClean : ObjectState.exists
+      try {
+        await objectMapUpdate.call(image.io, objectMapName(image.id, id), { start: object, end: object + 1, newState, currentState: undefined })
+      } catch (error) {
+        if (!isErrno(error, Errno.ENOENT)) throw error
+      }
     }
+    inherited = getsData
   }
-  return fastDiff && backed.length > 0
+  return fastDiff && inherited && existed !== undefined
+}
+
+/** Those that have the object for themselves; undefined where the cluster can't tell. */
+async function snapshotsWith(image: Image, object: number): Promise<ReadonlySet<SnapId> | undefined> {
+  try {
+    const { clones } = await image.data().listSnaps(dataObjectName(image.header.objectPrefix, object))
+    return new Set(clones.flatMap(({ snaps }) => snaps))
+  } catch (error) {
+    if (isErrno(error, Errno.ENOENT)) return new Set()
+    if (isErrno(error, Errno.EOPNOTSUPP)) return undefined
+    throw error
+  }
 }

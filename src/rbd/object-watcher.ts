@@ -50,7 +50,7 @@ export class ObjectWatcher {
   /** Rejects with RadosError when the first watch can't be made. */
   static async open(io: IoCtx, oid: string, options: ObjectWatcherOptions, handlers: ObjectWatcherHandlers): Promise<ObjectWatcher> {
     const watcher = new ObjectWatcher(io, oid, options, handlers)
-    watcher.state = { type: 'watching', watch: await watcher.watch() }
+    await watcher.startWatching()
     return watcher
   }
 
@@ -91,17 +91,22 @@ export class ObjectWatcher {
     for (const resume of waiting) resume()
   }
 
-  private watch(): Promise<Watch> {
-    let failed = false
-    return this.io.watch(this.oid, {
+  /** A watch may be lost before we are told that it is there. */
+  private async startWatching(signal?: AbortSignal): Promise<void> {
+    const loss: { error?: Error } = {}
+    const watch = await this.io.watch(this.oid, {
       onNotify: (notification) => this.handlers.onNotify(notification),
       onError: (error) => {
-        if (failed) return
-        failed = true
+        if (loss.error) return
+        loss.error = error
         this.options.log.warn({ oid: this.oid, error: error.message }, 'watch lost')
-        this.scope.spawn('rewatch', (signal) => this.rewatch(signal))
+        if (this.state.type === 'watching') this.scope.spawn('rewatch', (scope) => this.rewatch(scope))
       },
     })
+    if (loss.error || signal?.aborted) await this.unwatch(watch)
+    signal?.throwIfAborted()
+    if (loss.error) throw loss.error
+    this.enter({ type: 'watching', watch })
   }
 
   private async unwatch(watch: Watch): Promise<void> {
@@ -122,9 +127,7 @@ export class ObjectWatcher {
     for (;;) {
       signal.throwIfAborted()
       try {
-        const watch = await this.watch()
-        if (signal.aborted) return await this.unwatch(watch)
-        this.enter({ type: 'watching', watch })
+        await this.startWatching(signal)
         this.handlers.onRewatched()
         return
       } catch (error) {

@@ -1,8 +1,9 @@
-import { expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { compareImages, expectSameContent } from '../support/compare.ts'
-import { describeCeph } from '../support/ceph.ts'
+import { describeCeph, haveCeph } from '../support/ceph.ts'
 import { MirrorDaemon } from '../support/daemon.ts'
 import { createMirroredPool, waitForSync } from '../support/mirroring.ts'
+import { replaceIfBroken, startSharedPair } from '../support/shared-pair.ts'
 
 const MIB = 2 ** 20
 
@@ -27,5 +28,19 @@ describeCeph('test clusters with the stock daemon', (pair) => {
       expect(differences[0]!.offset).toBeGreaterThanOrEqual(5 * MIB + 100)
     })
     expect(await daemon.stop()).toBeLessThan(10_000)
+  })
+})
+
+describe.skipIf(!haveCeph)('clusters that the files of a run share', () => {
+  it('are replaced when one takes no write any more, and only then', async () => {
+    await using pair = await startSharedPair()
+    const fsid = () => pair.a.ceph('fsid')
+    const first = await fsid()
+    expect(await replaceIfBroken(pair)).toBeUndefined()
+    expect(await fsid()).toBe(first)
+    await pair.a.killDaemon('osd.0')
+    expect(await replaceIfBroken(pair, 2_000)).toMatch(/^rbdtest-a does not take a write \(no answer within 2000 ms\)\nosd\.0 does not run\n/)
+    expect(await fsid()).not.toBe(first)
+    expect(await replaceIfBroken(pair)).toBeUndefined()
   })
 })

@@ -7,6 +7,7 @@ import { describeCeph } from '../support/ceph.ts'
 import type { LibrbdImage } from '../support/librbd.ts'
 import { OurRbd } from '../support/rbd-command.ts'
 import { allFormats, RbdTwin } from '../support/rbd-twin.ts'
+import { waitFor } from '../support/wait.ts'
 
 const THEIRS = 'files-twin-thrs'
 const OURS = 'files-twin-ours'
@@ -231,7 +232,11 @@ describeCeph('rbd export and import of snapshots and diffs, beside the installed
       return lists.map((list) => list.map(({ name }) => name).sort())
     }
     expect(await inTrash()).toEqual(twin.pools.map(() => ['new', 'old', 'over']))
-    const { pools } = JSON.parse(await a.ceph('df', '--format', 'json')) as { pools: { name: string; stats: { percent_used: number } }[] }
+    const pools = await waitFor('all objects to be counted', async () => {
+      const found = (await a.cephJson<{ pools: { name: string; stats: { percent_used: number; objects: number } }[] }>('df')).pools
+      const objects = await Promise.all(twin.pools.map(async (pool) => (await a.rados('-p', pool, 'ls')).trim().split('\n').length))
+      return twin.pools.every((pool, at) => found.find(({ name }) => name === pool)?.stats.objects === objects[at]) && found
+    })
     // a little less than there is: the first to expire is enough
     const thresholds = twin.pools.map((pool) => String(pools.find(({ name }) => name === pool)!.stats.percent_used - 1e-6))
     expect(thresholds.map(Number).every((value) => value > 0)).toBe(true)

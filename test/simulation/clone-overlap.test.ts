@@ -1,5 +1,7 @@
 import { expect, it } from 'vitest'
+import { ImageWriter } from '../../src/rbd/image-writer.ts'
 import { difference, findImage } from './images.ts'
+import type { Operator } from './operators.ts'
 import { Scene } from './scene.ts'
 import type { Site } from './world/site.ts'
 
@@ -77,6 +79,47 @@ it.each(['snapshot', 'journal'] as const)('a clone that was smaller when a snaps
     await scene.command('flatten', a.flatten('clone'))
     await scene.converge(sites.a, 'clone')
     for (const site of [sites.a, sites.b]) expect(difference(before, await large(site)), site.name).toBeUndefined()
+    await scene.stopDaemons()
+  })
+})
+
+it('what a clone has of its parent again, after a rollback, is a change although it is copied up later', async () => {
+  await Scene.play(15, async (scene) => {
+    const { operators, world } = scene
+    const { a, b } = operators
+    const { sites } = world
+    const write = (operator: Operator, name: string, offset: number, data: Buffer) =>
+      scene.command('write', operator.onImage('write', name, (image) => new ImageWriter(image).write(offset, data)))
+    await scene.mirrorNew('parent', 'snapshot', SIZE)
+    await write(a, 'parent', 0, Buffer.alloc(SIZE, 'parent'))
+    await scene.command('snap create', a.userSnapshot('parent', 'base'))
+    scene.startDaemons()
+    await scene.converge(sites.a, 'parent')
+    await scene.mirrorClone('parent', 'base', 'clone', 'snapshot')
+    await scene.command('snap create', a.userSnapshot('clone', 'untouched'))
+    await scene.converge(sites.a, 'clone')
+    await write(a, 'clone', 8192, Buffer.alloc(8192, 'clone'))
+    await scene.converge(sites.a, 'clone')
+    // whose replica's objects are their own since then, without a copyup
+    await scene.command('demote', a.demote('clone'))
+    await scene.until('the demotion to be synced', () =>
+      scene.command('promote', b.promote('clone')).then(
+        () => true,
+        () => false,
+      ),
+    )
+    await scene.command('mirror-snapshot', b.snapshot('clone'))
+    await scene.converge(sites.b, 'clone')
+    await scene.stopDaemons()
+    await scene.command('snap rollback', b.rollBack('clone', 'untouched'))
+    await scene.command('mirror-snapshot', b.snapshot('clone'))
+    await write(b, 'clone', 9000, Buffer.alloc(100, 'later'))
+    const id = (await findImage(sites.a, 'clone'))!
+    const last = () => scene.replicas.lastComplete(sites.a, id)!.snapshot.id
+    const before = last()
+    scene.startDaemons()
+    await scene.until('the sync', () => Promise.resolve(last() !== before))
+    await scene.converge(sites.b, 'clone')
     await scene.stopDaemons()
   })
 })

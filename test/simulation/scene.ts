@@ -2,6 +2,8 @@ import type { MirrorImageMode } from '../../src/cls/rbd/mirror-types.ts'
 import type { MirrorOptions } from '../../src/mirror/options.ts'
 import { Errno, isErrno } from '../../src/rados/errors.ts'
 import { FEATURE_NON_PRIMARY, FEATURES_IMPLICIT_ENABLE } from '../../src/rbd/features.ts'
+import { isNonPrimary, mirrorSnapshots } from '../../src/rbd/mirror/mirror-snapshot.ts'
+import type { SnapId } from '../../src/rados/io-ctx.ts'
 import { isUsersKey, listMetadata } from '../../src/rbd/operations/metadata.ts'
 import { BLOCK, ImageHistory, ImageUser } from './clients.ts'
 import { contentOf, difference, findImage, findMirrored, mirrorEntry } from './images.ts'
@@ -184,12 +186,25 @@ export class Scene {
   async converge(primary: Site, name: string): Promise<void> {
     const id = (await findImage(primary, name))!
     const entry = (await mirrorEntry(primary, id))!
-    if (entry.mode === 'snapshot') await this.command('mirror-snapshot', (primary === this.world.sites.a ? this.operators.a : this.operators.b).snapshot(name))
+    const operator = primary === this.world.sites.a ? this.operators.a : this.operators.b
+    const target = entry.mode === 'snapshot' ? await this.command('mirror-snapshot', operator.snapshot(name)) : undefined
     let last: string | undefined
-    const same = async () => (last = await this.divergence(primary, name)) === undefined
+    const same = async () =>
+      (last = (await this.divergence(primary, name)) ?? (await this.underWay(this.world.other(primary), entry.globalImageId, target))) === undefined
     await this.until('convergence', same).catch((error: unknown) => {
       throw error instanceof Violation ? new Violation(`${error.message}: ${last}`) : error
     })
+  }
+
+  /** A replica may have its primary's contents before anything is copied, e.g. a new clone. */
+  private async underWay(site: Site, globalImageId: string, target: SnapId | undefined): Promise<string | undefined> {
+    const id = (await findMirrored(site, globalImageId))!
+    const state = (await mirrorEntry(site, id))?.state
+    if (state !== 'enabled') return `the replica is ${state}`
+    if (target === undefined) return undefined
+    const snapshots = await site.look(id, async ({ header }) => mirrorSnapshots(header.snapshots))
+    const synced = snapshots.some(({ namespace }) => namespace.complete && isNonPrimary(namespace) && namespace.primarySnapId >= target)
+    return synced ? undefined : `snapshot ${target} is not synced`
   }
 
   /** All is at rest: nothing may be left behind. */

@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, inject } from 'vitest'
 import type { CephCluster } from './ceph-cluster.ts'
 import { MirrorDaemon } from './daemon.ts'
 import { ClusterPair } from './pair.ts'
+import { replaceIfBroken } from './shared-pair.ts'
 
 const LINES_OF_A_FAILURE = 60
 
@@ -20,10 +21,12 @@ export function describeCeph(name: string, body: (pair: ClusterPair) => void): v
     describe.skip(`${name} [skipped: ${provided.missing}]`, () => body(undefined as unknown as ClusterPair))
     return
   }
-  const pair = ClusterPair.attach(provided.folder)
+  const { folder, ours } = provided
+  const pair = ClusterPair.attach(folder)
   const before = new Map<CephCluster, ReadonlySet<string>>()
   describe(name, () => {
     beforeAll(async () => {
+      if (ours) await replaceIfBroken(pair)
       for (const cluster of [pair.a, pair.b]) before.set(cluster, new Set(await poolsOf(cluster)))
     })
     // hooks that end something run in the reverse order: first the body's

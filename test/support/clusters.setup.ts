@@ -1,16 +1,13 @@
 import type { TestProject } from 'vitest/node'
 import { INSTALL_CEPH, missingCephPrograms } from './ceph-cluster.ts'
-import { ClusterPair } from './pair.ts'
+import { startSharedPair } from './shared-pair.ts'
 
 declare module 'vitest' {
   export interface ProvidedContext {
     /** The run's pair of clusters, or why there is none. */
-    ceph: { readonly folder: string } | { readonly missing: string }
+    ceph: { readonly folder: string; readonly ours: boolean } | { readonly missing: string }
   }
 }
-
-/** The service map is told of changes every second rather than every five, and the watches of who was killed end after 10 s rather than 30. */
-const QUICK = { mgr_stats_period: '1', osd_client_watch_timeout: '10' }
 
 /**
  * One pair of real clusters for the whole run. Where Ceph is not installed the tests are skipped and say so;
@@ -27,10 +24,10 @@ export default async function setup(project: TestProject): Promise<(() => Promis
   }
   const running = process.env['RBD_MIRROR_CLUSTERS']
   if (running) {
-    project.provide('ceph', { folder: running })
+    project.provide('ceph', { folder: running, ours: false })
     return undefined
   }
-  const pair = await ClusterPair.start({ options: QUICK })
-  project.provide('ceph', { folder: pair.folder })
+  const pair = await startSharedPair()
+  project.provide('ceph', { folder: pair.folder, ours: true })
   return () => pair.close()
 }

@@ -42,6 +42,11 @@ export class ClusterPair implements AsyncDisposable {
     return new ClusterPair(folder, a!, b!, false)
   }
 
+  /** Ends what is left of both clusters, and starts new ones in their place. */
+  async startAgain(options: Omit<CephClusterOptions, 'name' | 'folder'>): Promise<void> {
+    await Promise.all(PAIR_NAMES.map((name) => CephCluster.start({ ...options, name, folder: this.folder })))
+  }
+
   /** librbd connections as client.admin, opened at the first use. */
   connect(): Promise<{ a: LibrbdClient; b: LibrbdClient }> {
     this.clients ??= Promise.all([LibrbdClient.connect(this.a), LibrbdClient.connect(this.b)]).then(([a, b]) => ({ a, b }))

@@ -80,6 +80,8 @@ export function comparable({ code, stdout, stderr }: CommandResult, masks: reado
     return masked
       .replace(/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g, 'UUID')
       .replace(/\b(?=[0-9a-f]*\d)[0-9a-f]{10,14}\b/g, 'ID')
+      // a column as wide as its longest id
+      .replace(/^ID {2,}/gm, 'ID  ')
       .replace(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}/g, 'TIME')
       .replace(/^eyJ[\w+/=]+$/gm, 'TOKEN')
   }
@@ -87,5 +89,5 @@ export function comparable({ code, stdout, stderr }: CommandResult, masks: reado
   const logged = [...stderr.matchAll(logLine)].map(([, text]) => mask(text!).replace(/ 0x[0-9a-f]+/, ' ').replace(/ {2,}/g, ' '))
   const said = lines(stderr.replace(logLine, '')).filter((line) => line.trim() !== '')
   // a log line may have come between the two halves of a line
-  return { code, stdout: lines(stdout), said: [said.join(' ').replace(/ {2,}/g, ' ')], logged: logged.map((line) => line.trim()).sort() }
+  return { code, stdout: lines(stdout), said: [said.join(' ').replace(/ {2,}/g, ' ').trim()], logged: logged.map((line) => line.trim()).sort() }
 }
