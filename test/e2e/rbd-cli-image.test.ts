@@ -16,7 +16,7 @@ describeCeph('rbd image commands beside the installed rbd', (pair) => {
   const { a } = pair ?? {}
   const masks = [
     // how often a long work speaks of its progress is its own affair
-    [/\r[^\r\n]*complete\.\.\.(?=\r|$)/g, ''],
+    [/(?:\r|^)[^\r\n]*complete\.\.\.(?=\r|$)/gm, ''],
     // a monitor that is asked twice gives a snapshot's id away twice
     [/"(id|snapshot_id|cookie|client)":( ?)"?[\da-f]+"?/g, '"$1":$2N'],
     [/^ +\d+(?= {2}\S+ +\d+ [KMG]?i?B )/gm, '     N'],
