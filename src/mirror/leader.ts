@@ -312,7 +312,7 @@ export class Leader {
       if (this.lost) throw this.lost.error
       const cookie = lockCookie(await watcher.ready())
       if (cookie !== this.cookie) {
-        await changeCookie(io, RBD_MIRROR_LEADER, this.cookie, cookie)
+        await changeCookie(io, RBD_MIRROR_LEADER, this.cookie, cookie, cluster.instanceId)
         this.cookie = cookie
       }
       const found = await findLocker(io, RBD_MIRROR_LEADER)

@@ -201,6 +201,46 @@ describe('an exclusive lock', () => {
     expect(one.lost).not.toHaveBeenCalled()
   })
 
+  const unanswered = { errno: Errno.ETIMEDOUT }
+  it.each([
+    ['was done', [{ ...unanswered, operation: 'set_cookie', after: true }]],
+    ['was not done', [{ ...unanswered, operation: 'set_cookie' }]],
+    ['was done, and the question whether it was has no answer either', [{ ...unanswered, operation: 'set_cookie', after: true }, { ...unanswered, operation: 'get_info' }]],
+  ] as const)('follows a watch that was made anew when the answer to that is lost: it %s', async (_what, failures) => {
+    const header = new ModelHeader()
+    const clock = new ManualClock()
+    const one = await open(header, clock, 1n)
+    await one.lock.acquire()
+    header.failures.push(...failures)
+    header.dropWatches(1n)
+    await clock.advance(5000)
+    await one.rewatched()
+    expect(header.failures).toEqual([])
+    expect(one.lost).not.toHaveBeenCalled()
+    expect(one.lock.owned).toBe(true)
+    expect(header.lockers.map(({ cookie }) => cookie)).toEqual([`auto ${one.watcher.cookie}`])
+    await one.lock.release()
+    expect(header.lockers).toEqual([])
+  })
+
+  it('is lost when a peer broke it before it could follow its watch, whatever was answered', async () => {
+    const header = new ModelHeader()
+    const clock = new ManualClock()
+    const [one, two] = [await open(header, clock, 1n), await open(header, clock, 2n)]
+    await one.lock.acquire()
+    header.failures.push({ operation: 'set_cookie', errno: Errno.ETIMEDOUT })
+    header.dropWatches(1n)
+    await settle()
+    expect(one.lock.owned).toBe(true)
+    header.lockers.length = 0
+    expect(await two.lock.tryAcquire()).toBe('acquired')
+    await clock.advance(5000)
+    await one.rewatched()
+    expect(one.lock.owned).toBe(false)
+    expect(one.lost).toHaveBeenCalledOnce()
+    expect(header.lockers.map(({ cookie }) => cookie)).toEqual([`auto ${two.watcher.cookie}`])
+  })
+
   it('is lost when a peer broke it while there was no watch', async () => {
     const header = new ModelHeader()
     const clock = new ManualClock()

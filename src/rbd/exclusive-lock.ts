@@ -1,5 +1,5 @@
 import { abortable, isCancelled } from '../base/cancelled.ts'
-import type { Clock } from '../base/clock.ts'
+import { delay, type Clock } from '../base/clock.ts'
 import { KeyedMutex } from '../base/keyed-mutex.ts'
 import type { Log } from '../base/log.ts'
 import { Notifier } from '../base/notifier.ts'
@@ -201,11 +201,13 @@ export class ExclusiveLock {
     this.peerSpoke.wake()
     return this.actions.run('lock', async () => {
       if (this.state.type !== 'locked') return
-      const { io, oid, watcher, log } = this.host
+      const { oid, watcher, log } = this.host
       const from = this.state.cookie
       try {
         const to = managed.lockCookie(await watcher.ready())
-        if (to !== from) await managed.changeCookie(io, oid, from, to)
+        if (to !== from) await this.follow(from, to)
+        // the watch may be gone for good meanwhile, and the lock with it
+        if (!this.owned) return
         this.state = { type: 'locked', cookie: to }
         this.tell(() => watcher.notifyLockAcquired())
       } catch (error) {
@@ -214,6 +216,23 @@ export class ExclusiveLock {
         this.lose(error instanceof Error ? error : new Error(String(error)))
       }
     })
+  }
+
+  /**
+   * Until it is known whether the lock is ours: one that we believed lost would be ours all the same, with a watch that keeps it from everybody
+   * else, and what is under way would go on without an object map.
+   */
+  private async follow(from: string, to: string): Promise<void> {
+    const { io, oid, clock, cluster, log } = this.host
+    while (this.owned) {
+      try {
+        return await managed.changeCookie(io, oid, from, to, cluster.instanceId)
+      } catch (error) {
+        if (!isErrno(error, Errno.ETIMEDOUT)) throw error
+        log.debug({ oid, error: error.message }, 'unknown whether the exclusive lock follows its watch')
+        await delay(clock, retryMs)
+      }
+    }
   }
 
   /** For the header watcher: there will be no watch any more, so that any peer may break the lock. */

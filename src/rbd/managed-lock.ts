@@ -131,9 +131,19 @@ export async function unlock(io: IoCtx, oid: string, cookie: string): Promise<vo
   }
 }
 
-/** Keeps the lock under a new watch. Rejects with EBUSY or ENOENT when the lock is no longer held. */
-export function changeCookie(io: IoCtx, oid: string, from: string, to: string): Promise<void> {
-  return lock.setCookie.call(io, oid, { name: RBD_LOCK_NAME, type: 'exclusive', cookie: from, tag: lockTag, newCookie: to })
+/**
+ * Keeps the lock under a new watch. Rejects with EBUSY or ENOENT when the lock is no longer held. After ETIMEDOUT nobody knows, and it may be done
+ * late: to be tried again with the same cookies.
+ */
+export async function changeCookie(io: IoCtx, oid: string, from: string, to: string, instanceId: bigint): Promise<void> {
+  try {
+    await lock.setCookie.call(io, oid, { name: RBD_LOCK_NAME, type: 'exclusive', cookie: from, tag: lockTag, newCookie: to })
+  } catch (error) {
+    if (!isErrno(error, Errno.EBUSY, Errno.ENOENT, Errno.ETIMEDOUT)) throw error
+    // this try, or one before it, may have been done without our hearing of it: the lock itself tells
+    const found = await findLocker(io, oid)
+    if (typeof found !== 'object' || found.clientId !== instanceId || found.cookie !== to) throw error
+  }
 }
 
 /** Makes a write operation fail with EBUSY unless this client holds the lock under `cookie`. */

@@ -7,6 +7,8 @@ import { Errno, RadosError } from '../../src/rados/errors.ts'
 import type { IoCtx, NotifyAck, NotifyTimeout, WatchHandlers } from '../../src/rados/io-ctx.ts'
 import { ReadResults, type ReadOperation, type WriteOperation } from '../../src/rados/operation.ts'
 
+type FailingOperation = 'watch' | 'lock' | 'set_cookie' | 'get_info'
+
 interface ModelWatch {
   clientId: bigint
   cookie: bigint
@@ -20,7 +22,7 @@ export class ModelHeader {
   /** what happened that only the cluster sees, e.g. `blocklist 10.0.0.1:0/7` */
   readonly log: string[] = []
   /** the next operations fail with these errnos after they were executed (`after`) or instead */
-  readonly failures: { operation: 'watch' | 'lock' | 'set_cookie'; errno: number; after?: boolean }[] = []
+  readonly failures: { operation: FailingOperation; errno: number; after?: boolean }[] = []
   private lastCookie = 0n
   private lastNotify = 0n
 
@@ -68,7 +70,7 @@ export class ModelHeader {
     for (const { handlers } of dropped) handlers.onError(failure(errno, 'watch'))
   }
 
-  private fail(operation: 'watch' | 'lock' | 'set_cookie', after: boolean): void {
+  private fail(operation: FailingOperation, after: boolean): void {
     const index = this.failures.findIndex((entry) => entry.operation === operation && (entry.after ?? false) === after)
     if (index >= 0) throw failure(this.failures.splice(index, 1)[0]!.errno, operation)
   }
@@ -139,6 +141,7 @@ export class ModelHeader {
           const held = this.find(clientId, cookie)
           if (!held) throw failure(this.lockers.length > 0 ? Errno.EBUSY : Errno.ENOENT, 'set_cookie')
           held.cookie = newCookie
+          this.fail('set_cookie', true)
           break
         }
         default:
@@ -173,6 +176,7 @@ export class ModelHeader {
   private read(operation: ReadOperation): ReadResults {
     const values = operation.steps.map((step) => {
       if (step.type !== 'exec' || step.method !== 'get_info') throw new Error(`a step that the model does not know: ${step.type}`)
+      this.fail('get_info', false)
       return encode(LockInfo, { lockers: this.lockers, type: 'exclusive', tag: 'internal' })
     })
     return new ReadResults(values, 1n)

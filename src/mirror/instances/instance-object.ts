@@ -120,7 +120,8 @@ export class InstanceObject {
   private async relock(watcher: ObjectWatcher): Promise<void> {
     const cookie = lockCookie(await watcher.ready())
     if (this.cookie === undefined || cookie === this.cookie) return
-    await changeCookie(this.options.io, this.oid, this.cookie, cookie)
+    const { io, cluster } = this.options
+    await changeCookie(io, this.oid, this.cookie, cookie, cluster.instanceId)
     this.cookie = cookie
   }
 
