@@ -9,7 +9,7 @@ export type Comparison = 'eq' | 'ne' | 'gt' | 'gte' | 'lt' | 'lte'
 /** Steps that check and may fail an operation; allowed in reads and in writes. */
 export type GuardStep =
   | { type: 'assertExists' }
-  /** Fails with ERANGE if the object is older, EOVERFLOW if it is newer than `version`. */
+  /** Fails with ERANGE if the object is newer, EOVERFLOW if it is older than `version`. */
   | { type: 'assertVersion'; version: bigint }
   | { type: 'cmpxattr'; name: string; comparison: Comparison; value: Buffer }
   /** Fails with EILSEQ-like negative offset (-4095 - mismatch offset) if the bytes differ. */

@@ -5,9 +5,10 @@ import { ImageJournal } from '../../src/rbd/journal/image-journal.ts'
 import { saveImageMeta } from '../../src/rbd/mirror/image-meta.ts'
 import { journalOptionsOf } from '../../src/rbd/mirror/journal-switch.ts'
 import { loadMirrorInfo } from '../../src/rbd/mirror/mirror-info.ts'
+import { journalHeaderName } from '../../src/journal/names.ts'
 import { headerName, RBD_MIRRORING } from '../../src/rbd/names.ts'
 import { difference, findImage } from './images.ts'
-import type { Command } from './operators.ts'
+import type { Command, Operator } from './operators.ts'
 import { Scene } from './scene.ts'
 import type { Process } from './world/process.ts'
 
@@ -78,8 +79,8 @@ describe('a forced promotion in snapshot mode is done within seconds', () => {
 })
 
 /** As stock `rbd` does not take it back. */
-function leaveRequest({ operators }: Scene, mode: 'snapshot' | 'journal'): Command {
-  return operators.b.onImage('request', 'image', async (image) => {
+function leaveRequest(operator: Operator, mode: 'snapshot' | 'journal'): Command {
+  return operator.onImage('request', 'image', async (image) => {
     if (mode === 'snapshot') return saveImageMeta(image.io, image.id, await mirrorUuidGet.call(image.io, RBD_MIRRORING, undefined), { resyncRequested: true })
     const journal = await ImageJournal.open(journalOptionsOf(image))
     await journal.requestResync()
@@ -108,7 +109,7 @@ it.each([
     await world.run(5_000)
     await scene.command('force-promote', operators.b.promote('image', true))
     if (by === 'daemon') {
-      await scene.command('request', leaveRequest(scene, mode))
+      await scene.command('request', leaveRequest(operators.b, mode))
       await world.run(40_000)
     }
     await scene.write(b, 'image', 1_000)
@@ -121,5 +122,39 @@ it.each([
     await world.run(120_000)
     expect(difference(written, await scene.content(b, id))).toBeUndefined()
     await world.finish('stop', () => scene.daemons.b.stop())
+  })
+})
+
+it.each([
+  ['snapshot', 'looks at the other site'],
+  ['snapshot', 'takes back an earlier one'],
+  ['journal', 'looks at the other site'],
+  ['journal', 'takes back an earlier one'],
+] as const)('in %s mode, a resync that is asked for after a demotion is done, though the daemon still %s when both come', async (mode, does) => {
+  await Scene.play(23, async (scene) => {
+    const { world, operators, daemons } = scene
+    const { a, b } = world.sites
+    scene.startDaemons()
+    await scene.mirrorNew('image', mode, 65_536)
+    await scene.write(a, 'image', 1_000)
+    await scene.converge(a, 'image')
+    await scene.command('force-promote', operators.b.promote('image', true))
+    await scene.write(a, 'image', 1_000)
+    await scene.write(b, 'image', 1_000)
+    const [site, kind] = does === 'looks at the other site' ? ([b, 'read'] as const) : ([a, 'write'] as const)
+    const id = (await findImage(site, 'image'))!
+    const oid = mode === 'snapshot' ? headerName(id) : journalHeaderName(id)
+    if (site === a) await scene.command('request', leaveRequest(operators.a, mode))
+    let held = false
+    world.troubles = ({ process, site: where }, operation) => {
+      if (held || process !== daemons.a.process || where !== site || operation.kind !== kind || operation.oid !== oid) return []
+      held = true
+      return [{ type: 'lateMs', ms: 20_000 }]
+    }
+    await scene.until('the daemon is there', () => Promise.resolve(held))
+    await scene.command('demote', operators.a.demote('image'))
+    await scene.command('resync', operators.a.resync('image'))
+    await scene.converge(b, 'image')
+    await scene.stopDaemons()
   })
 })

@@ -1,3 +1,4 @@
+import { clientUpdateData } from '../../cls/journal/client.ts'
 import type { Tag } from '../../cls/journal/types.ts'
 import { TAG_CLASS_NEW, type Client, type ObjectPosition } from '../../cls/journal/types.ts'
 import { decode, encode, zeroTime } from '../../encoding/codec.ts'
@@ -8,6 +9,7 @@ import { journalHeaderName } from '../../journal/names.ts'
 import { createTag, createTagAfter, listTags } from '../../journal/tags.ts'
 import { Errno, RadosError } from '../../rados/errors.ts'
 import type { IoCtx } from '../../rados/io-ctx.ts'
+import { writeIfUnchanged } from '../../rados/write-if-unchanged.ts'
 import type { Promotion } from '../mirror/mirror-info.ts'
 import { ClientData, type ImageClientMeta } from './client-data.ts'
 import { EventEntry } from './events.ts'
@@ -138,6 +140,24 @@ export class ImageJournal {
   /** Takes the request back. */
   async resyncDone(): Promise<void> {
     await this.setMeta({ ...this.state.meta, resyncRequested: false })
+  }
+
+  /**
+   * Takes back a request that was made before this site was promoted. One of an image that was demoted since then, or that is while we write, stays.
+   *
+   * @returns whether there was one to take back
+   */
+  async takeBackResync(): Promise<boolean> {
+    const { metadata } = this.journal
+    const takenBack = await writeIfUnchanged(this.io, metadata.oid, async (operation) => {
+      const { meta } = await this.refresh()
+      if (!this.isOwner || !meta.resyncRequested) return undefined
+      return clientUpdateData.step(operation, { id: IMAGE_CLIENT_ID, data: encode(ClientData, { ...meta, resyncRequested: false }) })
+    })
+    if (!takenBack) return false
+    await metadata.notify()
+    await this.refresh()
+    return true
   }
 
   /**

@@ -1,8 +1,10 @@
 import { metadataGet, metadataRemove, metadataSet } from '../../cls/rbd/client.ts'
 import { MalformedInput } from '../../encoding/malformed-input.ts'
-import { Errno, isErrno } from '../../rados/errors.ts'
+import { Errno, ifThere, isErrno } from '../../rados/errors.ts'
 import type { IoCtx } from '../../rados/io-ctx.ts'
+import { writeIfUnchanged } from '../../rados/write-if-unchanged.ts'
 import { headerName } from '../names.ts'
+import { loadPromotion } from './mirror-info.ts'
 
 /** Snapshot mirroring's own note in an image's metadata (librbd/mirror/snapshot/ImageMeta.cc). */
 export interface ImageMeta {
@@ -52,4 +54,18 @@ export async function clearImageMeta(io: IoCtx, imageId: string, mirrorUuid: str
   } catch (error) {
     if (!isErrno(error, Errno.ENOENT)) throw error
   }
+}
+
+/**
+ * Takes back a resync that was asked for before the image was promoted. One of an image that was demoted since then, or that is while we write, stays.
+ * Whoever watches the image has to be told by the caller.
+ *
+ * @returns whether there was one to take back
+ */
+export function takeBackResync(io: IoCtx, imageId: string, mirrorUuid: string): Promise<boolean> {
+  const [oid, key] = [headerName(imageId), imageMetaKey(mirrorUuid)]
+  return writeIfUnchanged(io, oid, async (operation) => {
+    if ((await ifThere(metadataGet.call(io, oid, { key }))) === undefined) return undefined
+    return (await loadPromotion(io, imageId)).state === 'primary' ? metadataRemove.step(operation, { key }) : undefined
+  })
 }

@@ -67,7 +67,8 @@ export async function loadMirrorInfo(io: IoCtx, imageId: string, options?: { sig
   }
 }
 
-async function loadPromotion(io: IoCtx, imageId: string, options?: { signal?: AbortSignal | undefined }): Promise<Promotion> {
+/** Of an image in snapshot mode. */
+export async function loadPromotion(io: IoCtx, imageId: string, options?: { signal?: AbortSignal | undefined }): Promise<Promotion> {
   const oid = headerName(imageId)
   for (let tries = 1; ; tries++) {
     const { snaps } = await getSnapcontext.call(io, oid, undefined, options)

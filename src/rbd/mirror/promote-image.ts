@@ -13,7 +13,7 @@ import { createSnapshot } from '../operations/snapshot-create.ts'
 import { unprotectSnapshotHere } from '../operations/snapshot-edit.ts'
 import { removeSnapshotHere } from '../operations/snapshot-remove.ts'
 import { restoreParentHere, rollBackSnapshotHere } from '../operations/snapshot-rollback.ts'
-import { clearImageMeta } from './image-meta.ts'
+import { takeBackResync } from './image-meta.ts'
 import { journalOptionsOf } from './journal-switch.ts'
 import { mirrorNamespace } from './mirror-snapshot.ts'
 import { loadMirrorInfo } from './mirror-info.ts'
@@ -66,7 +66,7 @@ export async function promoteJournal(image: Image, unlinkable: boolean): Promise
   const journal = await ImageJournal.open(journalOptionsOf(image))
   try {
     await journal.promote(unlinkable)
-    if (journal.resyncRequested) await journal.resyncDone()
+    await journal.takeBackResync()
   } finally {
     await journal.close()
   }
@@ -103,7 +103,7 @@ export async function promoteSnapshotImage(image: Image, globalImageId: string, 
 
 /** The last step of a promotion: one that ended before it is finished by promoting again. */
 async function makeWritable(image: Image): Promise<void> {
-  await clearImageMeta(image.io, image.id, await mirrorUuidGet.call(image.io, RBD_MIRRORING, undefined))
+  await takeBackResync(image.io, image.id, await mirrorUuidGet.call(image.io, RBD_MIRRORING, undefined))
   await setFeatures.call(image.io, image.headerOid, { features: 0n, mask: FEATURE_NON_PRIMARY })
   await image.headerChanged()
 }
