@@ -1,4 +1,4 @@
-import { abortable, isCancelled } from '../../base/cancelled.ts'
+import { abortable, Cancelled, isCancelled } from '../../base/cancelled.ts'
 import { setFeatures } from '../../cls/rbd/client.ts'
 import { mirrorImageGet, mirrorPeerList } from '../../cls/rbd/mirror-client.ts'
 import { Errno, isErrno } from '../../rados/errors.ts'
@@ -13,7 +13,7 @@ import type { Image } from '../../rbd/image.ts'
 import { setMirrorImage } from '../../rbd/mirror/image-entry.ts'
 import { readImageState, writeImageState, type ImageState } from '../../rbd/mirror/image-state.ts'
 import { completeNonPrimarySnapshot, createCheckpoint, createNonPrimarySnapshot } from '../../rbd/mirror/non-primary-snapshot.ts'
-import { isDemoted, mirrorSnapshots } from '../../rbd/mirror/mirror-snapshot.ts'
+import { isDemoted, isOrphan, mirrorSnapshots } from '../../rbd/mirror/mirror-snapshot.ts'
 import { clearImageMeta } from '../../rbd/mirror/image-meta.ts'
 import { RBD_MIRRORING } from '../../rbd/names.ts'
 import { removeSnapshot } from '../../rbd/operations/snapshot-remove.ts'
@@ -59,6 +59,9 @@ export interface SyncProgress extends CopyProgress {
 }
 
 export type SyncStep = Extract<Step, { type: 'sync' | 'resume' }>
+
+/** Why a sync ends before its time. */
+export const BEING_PROMOTED = 'the local image is being promoted'
 
 /** Both images open, and what syncing them needs. The exclusive lock of the local one must be held, if it has one. */
 export class ImageSync {
@@ -142,6 +145,9 @@ export class ImageSync {
       syncSnapshots({ local, changes, to, state: imageState, pristine, takeSnapId, signal }),
     )
     signal.throwIfAborted()
+    // one that we have made for a promotion ourselves: `rbd` of Ceph 16 would roll back to it as if it were the last complete state
+    const newest = mirrorSnapshots(local.header.snapshots).at(-1)
+    if (newest && isOrphan(newest.namespace)) throw new Cancelled(BEING_PROMOTED)
     const snapId = await describing('failed to create local mirror snapshot', async () =>
       createNonPrimarySnapshot(
         local,

@@ -20,7 +20,7 @@ import { takeImageLock } from '../image-lock.ts'
 import { PassingFailure, type Replayer, type ReplayEnd } from '../replayer.ts'
 import { lacksParent, requireLocalParent } from '../resync/parents.ts'
 import { snapshotSplitBrain } from '../split-brain/snapshot-cause.ts'
-import { describing, ImageSync, NO_IMAGE_STATE, SyncFailure, type SyncStep } from './image-sync.ts'
+import { BEING_PROMOTED, describing, ImageSync, NO_IMAGE_STATE, SyncFailure, type SyncStep } from './image-sync.ts'
 import { mustStop, planNext, type Observation, type Step } from './plan.ts'
 import { ReplayStatus } from './replay-status.ts'
 
@@ -150,7 +150,7 @@ export class SnapshotReplayer implements Replayer {
       this.context.log.debug({ err: error }, 'cannot look for a promotion')
       return
     }
-    if (syncing && mustStop(this.observation())) syncing.abort(new Cancelled('the local image is being promoted'))
+    if (syncing && mustStop(this.observation())) syncing.abort(new Cancelled(BEING_PROMOTED))
   }
 
   private async replay(signal: AbortSignal): Promise<ReplayEnd> {
@@ -279,8 +279,8 @@ export class SnapshotReplayer implements Replayer {
       this.status.end()
       // the next observation says why it was interrupted
       if (this.passOver(step, error)) return log.warn({ err: error, snapshot: String(step.to.id) }, 'a snapshot that can not be synced to is passed over')
-      if (!syncing.signal.aborted || signal.aborted) throw error
-      log.info({ reason: String(syncing.signal.reason) }, 'sync interrupted')
+      if (signal.aborted || !(syncing.signal.aborted || isCancelled(error))) throw error
+      log.info({ reason: String(syncing.signal.reason ?? error) }, 'sync interrupted')
     } finally {
       this.syncing = undefined
       signal.removeEventListener('abort', forward)

@@ -20,9 +20,9 @@ export type PromotionPlan =
  */
 export function planPromotion(snapshots: readonly ImageSnapshot[], headSize: number): PromotionPlan {
   const ascending = mirrorSnapshots(snapshots)
-  // an earlier attempt may have ended before it had rolled back
-  const synced = ascending.slice(0, ascending.findLastIndex(({ namespace }) => !isOrphan(namespace)) + 1)
-  const orphaned = synced.length < ascending.length
+  // an earlier attempt may have ended before it had rolled back, and the daemon may have begun a sync after it: an orphan reads as whatever the head was
+  const synced = ascending.filter(({ namespace }) => !isOrphan(namespace))
+  const orphaned = synced.at(-1) !== ascending.at(-1)
   const newest = synced.at(-1)
   if (!newest || isWhole(newest)) {
     const followsNobody = newest?.namespace.state !== 'non-primary'
