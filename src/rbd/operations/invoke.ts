@@ -1,3 +1,5 @@
+import { Backoff } from '../../base/backoff.ts'
+import { delay } from '../../base/clock.ts'
 import { Errno, isErrno, RadosError } from '../../rados/errors.ts'
 import type { ExclusiveLock } from '../exclusive-lock.ts'
 import { FEATURE_NON_PRIMARY, hasFeature } from '../features.ts'
@@ -13,6 +15,8 @@ export interface OperationOptions {
 
 /** Owners that come and go, or fall silent, are asked so many times in all. */
 const maxTries = 10
+const firstPauseMs = 50
+const maxPauseMs = 2_000
 
 /** An error that an operation gives as a cluster would, e.g. EEXIST for a snapshot name that is taken. */
 export function operationError(image: Image, errno: number, op: string): RadosError {
@@ -41,6 +45,8 @@ export async function invoke(
   if (!lock || !watcher) throw operationError(image, Errno.EROFS, operation.name)
   let demandLock = false
   let askedInVain = false
+  const { clock, random } = image.options
+  const backoff = new Backoff(random, firstPauseMs, maxPauseMs)
   for (let tries = 1; ; tries++) {
     options.signal?.throwIfAborted()
     await image.refreshIfNeeded()
@@ -60,6 +66,8 @@ export async function invoke(
       demandLock = isErrno(error, Errno.EOPNOTSUPP)
       askedInVain ||= isErrno(error, Errno.ETIMEDOUT)
       if (tries === maxTries || !(demandLock || isErrno(error, Errno.ETIMEDOUT, Errno.ERESTART))) throw error
+      // who has the lock does not answer before it has read the object map, too
+      if (isErrno(error, Errno.ETIMEDOUT)) await delay(clock, backoff.step(), options.signal)
     }
   }
 }
