@@ -2,10 +2,9 @@ import { forEachBounded } from '../base/bounded.ts'
 import { Errno, isErrno } from '../rados/errors.ts'
 import type { IoCtx } from '../rados/io-ctx.ts'
 import { WriteOperation } from '../rados/operation.ts'
-import type { ObjectMap } from './data/object-map.ts'
+import { reliableStates, type ObjectMap } from './data/object-map.ts'
 import { ObjectState, type ObjectStates } from './data/object-states.ts'
 import { imageToObjects, layoutOf, objectCount } from './data/striping.ts'
-import { FLAG_OBJECT_MAP_INVALID } from './features.ts'
 import type { ImageHeader } from './header.ts'
 import { dataObjectName } from './names.ts'
 
@@ -39,8 +38,7 @@ export async function trimData(size: number, options: TrimOptions): Promise<void
   const objects = Math.max(objectCount(layout, Math.max(header.size, reach)), mapped)
 
   if (firstRemoved < objects) {
-    const invalid = (header.flags & FLAG_OBJECT_MAP_INVALID) !== 0n
-    const known = invalid ? undefined : objectMap?.states
+    const known = reliableStates({ header, objectMap })
     await objectMap?.update(firstRemoved, mapped, ObjectState.pending, ObjectState.exists)
     await forEachBounded(candidates(firstRemoved, objects, known), concurrency, async (objectNumber) => {
       signal?.throwIfAborted()

@@ -12,7 +12,7 @@ import type { CopyStep } from './copy-steps.ts'
 import { DestinationMaps } from './destination-maps.ts'
 import { ObjectCopier } from './object-copier.ts'
 import { diffObjects, DiffState, type ObjectDiff } from './object-diff.ts'
-import type { ObjectMap } from './object-map.ts'
+import { reliableStates, type ObjectMap } from './object-map.ts'
 import { ObjectState } from './object-states.ts'
 import { layoutOf, objectCount, sameLayout, type Layout } from './striping.ts'
 import { TwoBitVector } from './two-bit-vector.ts'
@@ -125,10 +125,13 @@ export async function copyImage(request: CopyRequest): Promise<CopyResult> {
   const finalObjects = objectsAt(last.sourceSnap)
   const mostObjects = Math.max(...steps.map(({ sourceSnap }) => objectsAt(sourceSnap)))
   if (objectMap && objectMap.states.length < mostObjects) await objectMap.resize(mostObjects)
-  const initial = objectMap && new TwoBitVector(objectMap.states.length, Uint8Array.from(objectMap.states.bytes))
-  const total = Math.max(objectsAt(fromSnap), mostObjects, initial?.length ?? 0, request.compare?.objects ?? 0)
+  const states = reliableStates({ header: destination.header, objectMap })
+  const initial = states && new TwoBitVector(states.length, Uint8Array.from(states.bytes))
+  const total = Math.max(objectsAt(fromSnap), mostObjects, objectMap?.states.length ?? 0, request.compare?.objects ?? 0)
+  // an abandoned copy has left what no map tells
+  const there = initial ?? (objectMap && request.leftovers ? TwoBitVector.filled(total, ObjectState.exists) : undefined)
   const hidden = steps.map(({ sourceSnap }) => hiddenObjects(request, layout, sourceSnap))
-  const work = diff.known ? findWork(diff.states, initial, total) : undefined
+  const work = diff.known ? findWork(diff.states, there, total) : undefined
   if (work && diff.known) for (const range of hidden) addHidden(work, diff.states, range, request.leftovers ? undefined : initial)
   const next = (from: number, wanted: number) => (work ? work.next(from, wanted) : from)
   const firstObject = Math.min(request.resumeFrom ?? 0, total)

@@ -23,6 +23,14 @@ export interface ObjectMapOwner {
 }
 
 /**
+ * Which objects exist, if the head's map can be relied on; undefined without a map, and where it is marked invalid: objects that it does not have may
+ * exist, as in a map that was just made by switching on the feature, and the other way round.
+ */
+export function reliableStates({ header, objectMap }: { readonly header: ImageHeader; readonly objectMap: ObjectMap | undefined }): ObjectStates | undefined {
+  return objectMap?.madeUp || (header.flags & FLAG_OBJECT_MAP_INVALID) !== 0n ? undefined : objectMap?.states
+}
+
+/**
  * The object map of an image's head, held by whoever holds the image's exclusive lock, and what operations do to the maps of snapshots
  * (Ceph's librbd/ObjectMap.cc and librbd/object_map/). All methods reject with RadosError.
  */
@@ -33,6 +41,8 @@ export class ObjectMap {
   private constructor(
     private readonly owner: ObjectMapOwner,
     states: ObjectStates,
+    /** It was lost: it says `exists` of everything, and is marked invalid in a header that may not have been read since. */
+    readonly madeUp = false,
   ) {
     this.oid = objectMapName(owner.id)
     this.updater = this.newUpdater(states)
@@ -61,7 +71,7 @@ export class ObjectMap {
     const operation = guarded(new WriteOperation())
     if (malformed) operation.truncate(0)
     await owner.io.write(oid, rbd.objectMapResize.step(operation, { objectCount: wanted, defaultState: ObjectState.exists }))
-    return new ObjectMap(owner, (await loadObjectStates(owner.io, oid)) ?? new TwoBitVector(wanted))
+    return new ObjectMap(owner, (await loadObjectStates(owner.io, oid)) ?? new TwoBitVector(wanted), true)
   }
 
   /** What the map on disk says. Not to be changed. */

@@ -9,6 +9,11 @@ export class TwoBitVector {
     readonly bytes: Uint8Array = new Uint8Array(byteLength(length)),
   ) {}
 
+  /** `length` times the same. */
+  static filled(length: number, value: number): TwoBitVector {
+    return new TwoBitVector(length, new Uint8Array(byteLength(length)).fill(0b01010101 * value))
+  }
+
   get(index: number): number {
     return (this.bytes[index >>> 2]! >> (6 - 2 * (index & 3))) & 3
   }

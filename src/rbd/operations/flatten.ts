@@ -2,6 +2,7 @@ import { ifThere } from '../../rados/errors.ts'
 import { forEachBounded } from '../../base/bounded.ts'
 import { parentDetach } from '../../cls/rbd/client.ts'
 import { copyUpObject } from '../copyup.ts'
+import { reliableStates } from '../data/object-map.ts'
 import { ObjectState } from '../data/object-states.ts'
 import { layoutOf, objectCount } from '../data/striping.ts'
 import { FEATURE_DEEP_FLATTEN, hasFeature } from '../features.ts'
@@ -27,8 +28,8 @@ export async function flattenImageHere(image: Image, { signal, progress }: Opera
   let percent = 0
   await forEachBounded(range(objects), image.numericOption('rbd_concurrent_management_ops', 10), async (object) => {
     signal?.throwIfAborted()
-    const state = image.objectMap?.expected(object)
-    if (state === undefined || state === ObjectState.nonexistent) await copyUpObject(image, object, signal)
+    const known = reliableStates(image) && image.objectMap
+    if (!known || known.expected(object) === ObjectState.nonexistent) await copyUpObject(image, object, signal)
     const now = Math.floor((object * 100) / objects)
     if (now <= percent) return
     percent = now

@@ -2,9 +2,10 @@ import { forEachBounded } from '../../base/bounded.ts'
 import { setSize } from '../../cls/rbd/client.ts'
 import { Errno } from '../../rados/errors.ts'
 import { copyUpObject } from '../copyup.ts'
+import { reliableStates } from '../data/object-map.ts'
 import { MAX_OBJECT_MAP_OBJECTS, ObjectState } from '../data/object-states.ts'
 import { layoutOf, objectCount } from '../data/striping.ts'
-import { FEATURE_OBJECT_MAP, FLAG_OBJECT_MAP_INVALID, hasFeature } from '../features.ts'
+import { FEATURE_OBJECT_MAP, hasFeature } from '../features.ts'
 import type { Progress } from '../header-watcher.ts'
 import type { Image } from '../image.ts'
 import { trimData } from '../trim.ts'
@@ -67,7 +68,7 @@ function* leavingParent({ header, objectMap }: Image, size: number): Generator<n
   if (overlap <= size || !header.snapshots.some((snapshot) => (snapshot.parentOverlap ?? 0) > size)) return
   const layout = layoutOf(header)
   const period = layout.objectSize * layout.stripeCount
-  const known = (header.flags & FLAG_OBJECT_MAP_INVALID) === 0n ? objectMap?.states : undefined
+  const known = reliableStates({ header, objectMap })
   for (let object = Math.floor(size / period) * layout.stripeCount; object < objectCount(layout, overlap); object++) {
     if (known === undefined || object >= known.length || known.get(object) === ObjectState.nonexistent) yield object
   }
