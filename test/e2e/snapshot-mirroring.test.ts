@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { describeCeph } from '../support/ceph.ts'
 import { expectSameContent } from '../support/compare.ts'
@@ -147,6 +148,21 @@ describeCeph('snapshot mode', (pair) => {
     await pair.a.rados('-p', POOL, 'rm', `rbd_object_map.${id}`)
     await pair.a.tryRbd(['object-map', 'check', spec])
     await change(spec)
+    await mirrorAndCompare(pair, spec)
+  })
+
+  it('nor that of the replica, which was switched on with the primary\'s', async () => {
+    const spec = await mirroredImage('switched-map', '24M', '--image-feature', 'layering,exclusive-lock')
+    const { a } = await pair.connect()
+    await a.with(spec, 'write', (image) => image.write(0, randomBytes(24 * MIB)))
+    await mirrorAndCompare(pair, spec)
+    await pair.a.rbd('feature', 'enable', spec, 'object-map', 'fast-diff')
+    await mirrorAndCompare(pair, spec)
+    await a.with(spec, 'write', async (image) => {
+      await image.write(4 * MIB, Buffer.alloc(4 * MIB))
+      await image.discard(8 * MIB, 4 * MIB)
+      await image.discard(13 * MIB, 65_536)
+    })
     await mirrorAndCompare(pair, spec)
   })
 
