@@ -10,9 +10,17 @@ const BLOCKING_CALLS = 2
 /** how long close waits for watches, for what is in flight, and for the shutdown of librados, each (milliseconds). */
 const CLOSE_STEP_MS = 1000
 
+/**
+ * How long a connection whose cluster has not answered yet is kept for it, after its close (milliseconds): a notification that comes in while librados
+ * shuts down with a watch left aborts the process (Objecter::_do_watch_notify).
+ */
+const KEEP_MS = 60_000
+
 /** What of a native call the connection has to know to end it. */
 export interface ConnectionCall extends PendingCall {
   io: Pointer
+  /** Goes out after close too, as long as there is a native connection. */
+  duringClose?: boolean | undefined
   fail(error: Error): void
 }
 
@@ -35,6 +43,8 @@ export class Connection {
   private readonly down = new AbortController()
   private closing: Promise<void> | undefined
   private idle: (() => void) | undefined
+  private forgotten: (() => void) | undefined
+  private shut = false
 
   constructor(
     readonly handle: Pointer,
@@ -49,7 +59,7 @@ export class Connection {
     return this.closing !== undefined
   }
 
-  /** True from the moment on that librados is told to shut down: what is still open of it is memory that may be gone. */
+  /** True from the moment on that close waits no longer: what is still open of librados is memory that may be gone. */
   get isDown(): boolean {
     return this.down.signal.aborted
   }
@@ -70,12 +80,13 @@ export class Connection {
 
   /** Starts a native asynchronous call; a negative status means that it was refused and never completes. */
   start(call: ConnectionCall, begin: (completion: Pointer) => number): number {
-    if (this.isDown) return -Errno.ESHUTDOWN
+    if (this.shut || (this.isDown && !call.duringClose)) return -Errno.ESHUTDOWN
     const completed = call.completed.bind(call)
     call.completed = (result, completion) => {
       this.inFlight.delete(call)
       completed(result, completion)
       if (this.inFlight.size === 0) this.idle?.()
+      if (call.lingers && !this.lingers()) this.forgotten?.()
     }
     const status = startCall(call, begin)
     if (status >= 0) this.inFlight.add(call)
@@ -162,6 +173,8 @@ export class Connection {
    */
   private async endNative(left: readonly ConnectionCall[]): Promise<void> {
     while (this.running.size > 0) await Promise.allSettled(this.running)
+    if (this.lingers()) await within(KEEP_MS, this.allForgotten())
+    this.shut = true
     const shutdown = runOnThread('rados_shutdown', this.handle)
     shutdown.abandon()
     await shutdown.result
@@ -170,6 +183,17 @@ export class Connection {
     afterCallbacks(() => {
       for (const call of left) endCall(call, -Errno.ESHUTDOWN)
     })
+  }
+
+  private lingers(): boolean {
+    for (const call of this.inFlight) if (call.lingers) return true
+    return false
+  }
+
+  /** When the cluster has answered, librados has no watch left, and nobody to call back. */
+  private async allForgotten(): Promise<void> {
+    if (this.lingers()) await new Promise<void>((resolve) => (this.forgotten = resolve))
+    await this.watchFlush()
   }
 
   private async endWatches(): Promise<void> {
@@ -184,7 +208,7 @@ export class Connection {
 
   private watchFlush(): Promise<void> {
     return new Promise((resolve) => {
-      const call: ConnectionCall = { io: 0, completion: 0, lingers: true, completed: () => resolve(), fail: () => resolve() }
+      const call: ConnectionCall = { io: 0, completion: 0, lingers: true, duringClose: true, completed: () => resolve(), fail: () => resolve() }
       const status = this.start(call, (completion) => this.api.aioWatchFlush(this.handle, completion))
       if (status < 0) resolve()
     })
@@ -193,6 +217,7 @@ export class Connection {
 
 async function within(ms: number, work: Promise<unknown>): Promise<void> {
   let timer: NodeJS.Timeout | undefined
-  await Promise.race([work, new Promise((resolve) => (timer = setTimeout(resolve, ms)))])
+  // what keeps the process alive is the connection, until its close is over
+  await Promise.race([work, new Promise((resolve) => (timer = setTimeout(resolve, ms).unref()))])
   clearTimeout(timer)
 }

@@ -172,6 +172,7 @@ export class LibradosIoCtx extends OneStepOperations implements IoCtx {
         io: this.native,
         completion: 0,
         lingers: call.lingers,
+        duringClose: call.duringClose,
         fail: reject,
         completed: (value, completion) => {
           clearTimeout(timer)

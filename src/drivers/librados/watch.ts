@@ -53,7 +53,11 @@ export class LibradosWatch implements Watch {
         oid,
         lingers: true,
         begin: (native, completion) => io.api.aioWatch(native, oid, completion, arena.at(cookie), callbacks().notify, callbacks().watchError, 0, watch.listener),
-        result: () => (watch.cookie = arena.u64(cookie)),
+        result: () => {
+          watch.cookie = arena.u64(cookie)
+          // too late for `close` to know of it
+          if (io.connection.closed) watch.endNative().catch(() => undefined) // told to nobody: it ends with the connection
+        },
         cleanup: () => returnArena(arena),
       })
     } catch (error) {
@@ -61,7 +65,6 @@ export class LibradosWatch implements Watch {
       throw error
     }
     if (io.connection.closed) {
-      // It came too late for `close` to know of it: it ends with the connection.
       watch.forget()
       throw io.error(Errno.ESHUTDOWN, 'watch during close', oid)
     }
@@ -80,17 +83,21 @@ export class LibradosWatch implements Watch {
     return (this.closing ??= this.unwatch())
   }
 
+  private endNative(): Promise<void> {
+    return this.io.call({
+      op: 'unwatch',
+      oid: this.oid,
+      lingers: true,
+      begin: (native, completion) => this.io.api.aioUnwatch(native, this.cookie, completion),
+      result: () => undefined,
+      timeoutMs: UNWATCH_TIMEOUT_MS,
+      duringClose: true,
+    })
+  }
+
   private async unwatch(): Promise<void> {
     try {
-      await this.io.call({
-        op: 'unwatch',
-        oid: this.oid,
-        lingers: true,
-        begin: (native, completion) => this.io.api.aioUnwatch(native, this.cookie, completion),
-        result: () => undefined,
-        timeoutMs: UNWATCH_TIMEOUT_MS,
-        duringClose: true,
-      })
+      await this.endNative()
     } catch (error) {
       if (!isErrno(error, ...GONE)) throw error
     } finally {
